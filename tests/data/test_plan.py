@@ -1,0 +1,220 @@
+"""The plan's promises: every clip once a pass, an exact mixture, independence of ranks and of the order of asking."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from whisper_aut.constants import WINDOW_FRAMES, WINDOW_SAMPLES, context_frames
+from whisper_aut.data.plan import ClipRef, Plan
+from whisper_aut.errors import ManifestError, RecipeError
+
+PAPER = {"speech": 0.8, "environment": 0.1, "music": 0.1}
+
+
+def _lengths(sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return {domain: rng.integers(1, WINDOW_SAMPLES + 1, size) for domain, size in sizes.items()}
+
+
+def _plan(sizes=None, *, weights=PAPER, clips_per_step=16, micro_batch_clips=2, full=0.1, seed=0):
+    sizes = sizes or {"speech": 3000, "environment": 700, "music": 500}
+    return Plan(_lengths(sizes), weights, clips_per_step, micro_batch_clips, full, seed)
+
+
+def _clips(plan, steps):
+    return [clip for step in steps for micro_batch in plan.step(step) for clip in micro_batch.clips]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.tuples(*[st.integers(1, 900)] * 3),
+    parts=st.tuples(*[st.integers(1, 9)] * 3),
+    micro_batch_clips=st.sampled_from([1, 2, 4, 8]),
+    per_step=st.integers(1, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_window_has_the_exact_mixture_and_every_pass_every_clip_once(
+    sizes, parts, micro_batch_clips, per_step, seed
+):
+    weights = {domain: part / sum(parts) for domain, part in zip(PAPER, parts, strict=True)}
+    plan = _plan(
+        dict(zip(PAPER, sizes, strict=True)),
+        weights=weights,
+        clips_per_step=per_step * micro_batch_clips,
+        micro_batch_clips=micro_batch_clips,
+        seed=seed,
+    )
+    assume(plan.window_steps * plan.clips_per_step < 6000)
+    seen: Counter[ClipRef] = Counter()
+    for window in range(2):
+        clips = _clips(plan, range(window * plan.window_steps, (window + 1) * plan.window_steps))
+        by_domain = Counter(clip.domain for clip in clips)
+        assert by_domain == {domain: round(weight * len(clips)) for domain, weight in weights.items()}
+        seen.update(clips)
+        for domain, size in zip(PAPER, sizes, strict=True):
+            times = np.array([seen[ClipRef(domain, row)] for row in range(size)])
+            passes, rest = divmod(int(times.sum()), size)
+            # After whole passes and a part of one, `rest` clips have been read once more than the others.
+            assert (times == passes + 1).sum() == rest
+            assert (times == passes).sum() == size - rest
+
+
+def test_a_pass_ends_with_every_clip_read_once():
+    plan = _plan({"speech": 512}, weights={"speech": 1.0}, clips_per_step=16)
+    assert plan.window_steps * 16 == 512
+    for number in range(3):
+        clips = _clips(plan, range(number * 32, (number + 1) * 32))
+        assert sorted(clip.row for clip in clips) == list(range(512))
+
+
+def test_passes_come_in_different_orders():
+    plan = _plan({"speech": 512}, weights={"speech": 1.0})
+    assert _clips(plan, range(32)) != _clips(plan, range(32, 64))
+
+
+def test_the_ranks_of_any_world_read_the_same_step_between_them():
+    plan = _plan()
+    ledger = {}
+    for world in (1, 2, 4, 8):
+        ledger[world] = [
+            sorted(
+                (micro_batch for rank in range(world) for micro_batch in plan.rank_share(step, rank, world)),
+                key=lambda micro_batch: micro_batch.index,
+            )
+            for step in range(60)
+        ]
+        assert all(len(plan.rank_share(3, rank, world)) == 8 // world for rank in range(world))
+    assert ledger[1] == ledger[2] == ledger[4] == ledger[8]
+
+
+@pytest.mark.parametrize("world", [0, 3, 5, 16])
+def test_a_world_that_does_not_divide_the_step_is_told_which_do(world):
+    with pytest.raises(RecipeError, match="cannot share the 8") as caught:
+        _plan().rank_share(0, 0, world)
+    assert "1, 2, 4, 8 rank(s)" in caught.value.remedy
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=12))
+def test_a_step_does_not_depend_on_what_was_asked_before(steps):
+    plan = _plan()
+    for step in steps:
+        assert plan.step(step) == _plan().step(step)
+
+
+def test_steps_far_ahead_need_no_steps_before():
+    micro_batches = _plan().step(10**9)
+    assert len(micro_batches) == 8 and micro_batches[0].step == 10**9
+
+
+def test_a_micro_batch_is_as_long_as_its_longest_clip_or_the_full_window():
+    plan = _plan()
+    lengths = _lengths({"speech": 3000, "environment": 700, "music": 500})
+    for step in range(40):
+        micro_batches = plan.step(step)
+        assert [micro_batch.index for micro_batch in micro_batches] == list(range(8))
+        frames = [micro_batch.num_frames for micro_batch in micro_batches]
+        assert frames == sorted(frames)
+        for micro_batch in micro_batches:
+            longest = max(int(lengths[clip.domain][clip.row]) for clip in micro_batch.clips)
+            assert micro_batch.num_frames == context_frames(longest, micro_batch.context)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0, 1))
+def test_the_share_of_full_windows_is_exact_to_one_micro_batch(fraction):
+    plan = _plan(full=fraction)
+    num_windows = 3
+    contexts = [mb.context for step in range(num_windows * plan.window_steps) for mb in plan.step(step)]
+    assert abs(contexts.count("full") - fraction * len(contexts)) < 1.01
+    assert all(mb.num_frames == WINDOW_FRAMES for step in range(5) for mb in plan.step(step) if mb.context == "full")
+
+
+def test_all_or_no_micro_batches_can_be_full():
+    assert {mb.context for step in range(50) for mb in _plan(full=1.0).step(step)} == {"full"}
+    assert {mb.context for step in range(50) for mb in _plan(full=0.0).step(step)} == {"trimmed"}
+
+
+def test_padding_is_small():
+    stats = _plan({"speech": 3000, "environment": 700, "music": 500}, micro_batch_clips=8).stats(128)
+    assert stats.padding_fraction < 0.05  # lengths spread evenly over 0 to 30 s
+
+
+def test_padding_of_real_durations_is_a_fraction_of_random_batching(real_data_dir):
+    from whisper_aut.data.manifest import load_manifest
+
+    durations = {name: load_manifest(real_data_dir / "train" / f"{name}.jsonl").duration_sec for name in PAPER}
+    samples = {name: np.rint(sec[sec <= 30] * 16_000).astype(np.int64) for name, sec in durations.items()}
+    weights = {"speech": 0.4, "environment": 0.45, "music": 0.15}
+    assert Plan(samples, weights, 16, 8, 0.1, 0).stats(500).padding_fraction < 0.1
+
+
+def test_stats_count_what_the_steps_hold():
+    plan = _plan(full=0.25)
+    steps = plan.window_steps + 7
+    stats = plan.stats(steps)
+    lengths = _lengths({"speech": 3000, "environment": 700, "music": 500})
+    clips = _clips(plan, range(steps))
+    assert stats.num_clips == Counter(clip.domain for clip in clips)
+    for domain in PAPER:
+        seconds = sum(int(lengths[domain][clip.row]) for clip in clips if clip.domain == domain) / 16_000
+        assert stats.hours[domain] == pytest.approx(seconds / 3600)
+        assert stats.passes[domain] == pytest.approx(stats.num_clips[domain] / len(lengths[domain]))
+        assert stats.realised[domain] == pytest.approx(stats.num_clips[domain] / len(clips))
+    trimmed = [mb for step in range(steps) for mb in plan.step(step) if mb.context == "trimmed"]
+    real = sum(int(lengths[clip.domain][clip.row]) for mb in trimmed for clip in mb.clips) / 160
+    assert stats.padding_fraction == pytest.approx(1 - real / sum(mb.num_frames * 2 for mb in trimmed))
+    assert stats.full_window_fraction == pytest.approx(1 - len(trimmed) / (8 * steps))
+
+
+def test_substitutes_are_deterministic_other_clips_of_the_domain_that_fit():
+    plan, lengths = _plan(), _lengths({"speech": 3000, "environment": 700, "music": 500})
+    order = np.argsort(lengths["environment"])
+    for row in order[50:60].tolist():  # clips that only a few are shorter than
+        ref = ClipRef("environment", row)
+        substitutes = [plan.substitute(ref, attempt) for attempt in range(8)]
+        assert substitutes == [_plan().substitute(ref, attempt) for attempt in range(8)]
+        assert len(set(substitutes)) > 1
+        assert all(s.domain == "environment" and s != ref for s in substitutes)
+        fitting = [s for s in substitutes if lengths["environment"][s.row] <= lengths["environment"][row]]
+        assert len(fitting) >= 4
+    assert plan.substitute(ClipRef("music", 3), 0) != plan.substitute(ClipRef("music", 4), 0)
+
+
+def test_a_pool_of_one_clip_can_only_name_itself():
+    plan = _plan({"speech": 1}, weights={"speech": 1.0})
+    assert plan.substitute(ClipRef("speech", 0), 0) == ClipRef("speech", 0)
+
+
+def test_the_fingerprint_changes_with_every_argument():
+    plans = [
+        _plan(),
+        _plan(seed=1),
+        _plan(full=0.2),
+        _plan(clips_per_step=32),
+        _plan(micro_batch_clips=4),
+        _plan(weights={"speech": 0.7, "environment": 0.2, "music": 0.1}),
+        _plan({"speech": 3001, "environment": 700, "music": 500}),
+    ]
+    assert len({plan.fingerprint for plan in plans}) == len(plans)
+    assert _plan().fingerprint == _plan().fingerprint
+
+
+def test_steps_never_change_between_releases():
+    # A checkpoint says "step n of plan P"; if this fails, count the plan's version up.
+    plan = Plan({"speech": np.arange(1, 11) * 16_000}, {"speech": 1.0}, 4, 2, 0.25, 7)
+    assert [clip.row for clip in _clips(plan, range(3))] == [1, 1, 5, 5, 2, 2, 5, 5, 7, 7, 2, 2]
+
+
+def test_what_cannot_be_planned_is_refused():
+    with pytest.raises(RecipeError, match="multiple"):
+        _plan(clips_per_step=10, micro_batch_clips=4)
+    with pytest.raises(ManifestError, match="no clip"):
+        _plan({"speech": 3, "environment": 0, "music": 2})
+    with pytest.raises(ManifestError, match="480001"):
+        Plan({"speech": np.array([480_001])}, {"speech": 1.0}, 2, 2, 0.0, 0)

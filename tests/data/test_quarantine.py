@@ -1,0 +1,45 @@
+"""The ledger of unreadable clips and the rate at which it stops a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
+from whisper_aut.errors import ManifestError
+
+
+def _entry(number: int) -> QuarantineEntry:
+    return QuarantineEntry(f"clip-{number}", f"speech.jsonl:{number}", "the audio is damaged")
+
+
+def test_entries_are_appended_as_json_lines_and_survive_a_restart(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    Quarantine(path, 0.5).record([_entry(1)], 8)
+    Quarantine(path, 0.5).record([_entry(2)], 8)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert rows[1] == {"id": "clip-2", "where": "speech.jsonl:2", "reason": "the audio is damaged"}
+    assert [row["id"] for row in rows] == ["clip-1", "clip-2"]
+
+
+def test_nothing_is_written_when_all_is_readable(tmp_path):
+    Quarantine(tmp_path / "quarantine.jsonl", 0.0).record([], 1000)
+    assert not (tmp_path / "quarantine.jsonl").exists()
+
+
+def test_the_first_hundred_clips_stop_nothing(tmp_path):
+    quarantine = Quarantine(tmp_path / "quarantine.jsonl", 0.02)
+    quarantine.record([_entry(number) for number in range(99)], 99)
+    with pytest.raises(ManifestError, match="99 of 100 clips"):
+        quarantine.record([], 1)
+
+
+def test_a_rate_at_the_limit_goes_on_and_one_above_stops_with_counts_ids_and_ledger(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    quarantine = Quarantine(path, 0.02)
+    quarantine.record([_entry(number) for number in range(4)], 200)
+    with pytest.raises(ManifestError, match=r"5 of 200 clips.*clip-0 \(speech\.jsonl:0\).*clip-2") as caught:
+        quarantine.record([_entry(4)], 0)
+    assert caught.value.where == str(path)
+    assert len(path.read_text().splitlines()) == 5

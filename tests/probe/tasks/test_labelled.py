@@ -1,0 +1,142 @@
+import shutil
+
+import pytest
+
+from whisper_aut.errors import ProbeError
+from whisper_aut.probe.tasks.labelled import load_task
+
+
+def test_a_task_is_read_in_order_with_defaults(rows, write_task):
+    for row in rows:
+        del row["group"], row["license"]
+    rows[0]["note"] = "an unknown column"
+    task = load_task(write_task(rows))
+    assert task.name == "tones"
+    assert task.classes == ["high", "low"]
+    assert [clip.id for clip in task.clips] == [row["id"] for row in rows]
+    assert {clip.license for clip in task.clips} == {"unknown"}
+    assert {clip.offset_sec for clip in task.clips} == {0.0}
+    assert len({clip.group for clip in task.clips}) == len(rows)
+
+
+def test_segments_of_one_file_without_a_group_are_one_recording(rows, write_task):
+    for number, row in enumerate(rows[:2]):
+        row.update(audio="audio/long.wav", offset_sec=0.1 * number)
+        del row["group"]
+    first, second = load_task(write_task(rows)).clips[:2]
+    assert first.group == second.group
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", ""),
+        ("id", 7),
+        ("label", None),
+        ("audio", 3),
+        ("fold", "1"),
+        ("fold", True),
+        ("fold", 1.0),
+        ("duration_sec", 0),
+        ("duration_sec", float("nan")),
+        ("duration_sec", float("inf")),
+        ("duration_sec", "1.0"),
+        ("offset_sec", -0.5),
+        ("offset_sec", True),
+        ("group", 5),
+    ],
+)
+def test_a_wrong_field_is_named_with_file_and_line(rows, write_task, field, value):
+    rows[2][field] = value
+    with pytest.raises(ProbeError) as caught:
+        load_task(write_task(rows))
+    message = str(caught.value)
+    assert f"'{field}'" in message
+    assert "clips.jsonl:3" in message
+    assert field == "id" or rows[2]["id"] in message
+
+
+@pytest.mark.parametrize("field", ["id", "audio", "duration_sec", "label", "fold"])
+def test_a_missing_field_is_named(rows, write_task, field):
+    del rows[1][field]
+    with pytest.raises(ProbeError, match=rf"'{field}' is missing[\s\S]*clips.jsonl:2"):
+        load_task(write_task(rows))
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '"text"'])
+def test_a_line_that_is_no_object_is_named(rows, write_task, line):
+    folder = write_task(rows)
+    manifest = folder / "clips.jsonl"
+    manifest.write_text(manifest.read_text() + "\n" + line + "\n")
+    with pytest.raises(ProbeError, match=rf"clips.jsonl:{len(rows) + 2}"):
+        load_task(folder)
+
+
+def test_missing_files_are_counted_and_the_first_is_named(rows, write_task):
+    folder = write_task(rows)
+    for row in rows[3:6]:
+        (folder / row["audio"]).unlink()
+    with pytest.raises(ProbeError, match=rf"3 of {len(rows)} audio files.*{rows[3]['id']}\.wav[\s\S]*clips.jsonl:4"):
+        load_task(folder)
+
+
+def test_a_missing_manifest_says_what_a_task_is(tmp_path):
+    with pytest.raises(ProbeError, match=r"folder with clips\.jsonl"):
+        load_task(tmp_path)
+
+
+def test_an_empty_manifest_is_refused(write_task):
+    with pytest.raises(ProbeError, match="no clips"):
+        load_task(write_task([]))
+
+
+def test_an_id_that_stands_twice_is_refused(rows, write_task):
+    rows[5]["id"] = rows[1]["id"]
+    with pytest.raises(ProbeError, match=r"stands twice, first at .*clips.jsonl:2[\s\S]*clips.jsonl:6"):
+        load_task(write_task(rows))
+
+
+def test_audio_that_stands_twice_is_refused(rows, write_task):
+    rows[4].update(audio=rows[0]["audio"], duration_sec=rows[0]["duration_sec"])
+    with pytest.raises(ProbeError, match=rf"same audio stands twice, first as clip {rows[0]['id']}"):
+        load_task(write_task(rows))
+
+
+@pytest.mark.parametrize("audio", ["../secret.wav", "audio/../../secret.wav", "https://example.org/a.wav"])
+def test_audio_may_not_lead_out_of_the_folder(rows, write_task, audio):
+    rows[0]["audio"] = audio
+    with pytest.raises(ProbeError, match=r"'audio'[\s\S]*clips.jsonl:1"):
+        load_task(write_task(rows))
+
+
+def test_a_link_may_not_lead_out_of_the_folder(rows, write_task, tmp_path):
+    folder = write_task(rows)
+    outside = tmp_path / "outside.wav"
+    shutil.move(folder / rows[0]["audio"], outside)
+    (folder / rows[0]["audio"]).symlink_to(outside)
+    with pytest.raises(ProbeError, match="leads out of the task's folder"):
+        load_task(folder)
+
+
+def test_the_hash_follows_what_a_result_depends_on_and_nothing_else(rows, write_task, tmp_path):
+    folder = write_task(rows)
+    original = load_task(folder).clips_sha256
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy)
+    assert load_task(copy).clips_sha256 == original
+    with (copy / rows[0]["audio"]).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    assert load_task(copy).clips_sha256 != original
+    for field, value in [("label", "other"), ("fold", 4), ("group", rows[1]["group"]), ("duration_sec", 0.3)]:
+        changed = [dict(row) for row in rows]
+        changed[0][field] = value
+        assert load_task(write_task(changed)).clips_sha256 != original, field
+
+
+def test_the_hash_of_ungrouped_clips_does_not_depend_on_the_folder(rows, write_task, tmp_path):
+    for row in rows:
+        del row["group"]
+    folder = write_task(rows)
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert load_task(folder).clips_sha256 == load_task(tmp_path / "elsewhere").clips_sha256

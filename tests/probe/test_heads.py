@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from whisper_aut.probe.heads import BATCH_CLIPS, C_GRID, LR, NUM_EPOCHS, fit_predict_linear, fit_predict_logistic
+from whisper_aut.probe.splits import inner_splits
+
+
+@pytest.fixture
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Four overlapping classes [400, 20], in features of very different scale."""
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 4, 400)
+    features = 0.8 * rng.normal(size=(4, 20))[classes] + rng.normal(size=(400, 20))
+    return (features * np.geomspace(0.1, 10, 20)).astype(np.float32), classes
+
+
+def test_the_logistic_head_equals_scikit_learns_grid_search(blobs):
+    features, classes = blobs
+    inner = inner_splits(classes[:300], np.arange(300) // 3, seed=0)
+    ours, chosen = fit_predict_logistic(features[:300], classes[:300], features[300:], inner)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        {"logisticregression__C": C_GRID},
+        cv=list(inner.splits),
+    ).fit(features[:300].astype(np.float64), classes[:300])
+    best = search.best_params_["logisticregression__C"]
+    scores = dict(zip(C_GRID, search.cv_results_["mean_test_score"], strict=True))
+    assert scores[chosen] == pytest.approx(scores[best], abs=0.01)  # folds of unequal size weigh a little differently
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=chosen, max_iter=1000))
+    expected = reference.fit(features[:300].astype(np.float64), classes[:300]).predict(features[300:])
+    assert np.array_equal(ours, expected)
+
+
+def test_the_paper_head_agrees_with_scikit_learns_adam_without_hidden_layers():
+    # Enough clips that 50 epochs forget the first weights, which the two draw differently.
+    rng = np.random.default_rng(4)
+    classes = rng.integers(0, 4, 2400)
+    features = (0.6 * rng.normal(size=(4, 20))[classes] + rng.normal(size=(2400, 20))).astype(np.float32)
+    train, test = slice(0, 2000), slice(2000, None)
+    ours = fit_predict_linear(features[train], classes[train], features[test], num_classes=4, seed=0)
+    reference = MLPClassifier(
+        hidden_layer_sizes=(),
+        alpha=0.0,
+        batch_size=BATCH_CLIPS,
+        learning_rate_init=LR,
+        max_iter=NUM_EPOCHS,
+        n_iter_no_change=NUM_EPOCHS,
+        random_state=0,
+    )
+    with pytest.warns(UserWarning, match="converge"):
+        expected = reference.fit(features[train], classes[train]).predict(features[test])
+    assert np.mean(expected == classes[test]) > 0.6  # chance is 0.25
+    assert np.mean(ours == expected) >= 0.95
+
+
+def test_one_known_linear_feature_separates_perfectly_under_both_heads():
+    rng = np.random.default_rng(1)
+    classes = rng.integers(0, 2, 200)
+    features = rng.normal(scale=0.3, size=(200, 16)).astype(np.float32)
+    features[:, 5] += 4.0 * classes - 2.0
+    inner = inner_splits(classes[:150], np.arange(150), seed=0)
+    logistic, _ = fit_predict_logistic(features[:150], classes[:150], features[150:], inner)
+    linear = fit_predict_linear(features[:150], classes[:150], features[150:], num_classes=2, seed=0)
+    assert np.array_equal(logistic, classes[150:])
+    assert np.array_equal(linear, classes[150:])
+
+
+def test_only_the_logistic_head_standardises(blobs):
+    features, classes = blobs
+    inner = inner_splits(classes[:300], np.arange(300), seed=0)
+    plain, _ = fit_predict_logistic(features[:300], classes[:300], features[300:], inner)
+    shifted = features * np.float32(64.0) + np.float32(8.0)
+    scaled, _ = fit_predict_logistic(shifted[:300], classes[:300], shifted[300:], inner)
+    assert np.mean(plain == scaled) >= 0.98
+    assert (
+        np.mean(
+            fit_predict_linear(features[:300], classes[:300], features[300:], num_classes=4, seed=0)
+            == fit_predict_linear(shifted[:300], classes[:300], shifted[300:], num_classes=4, seed=0)
+        )
+        < 0.98
+    )
+
+
+def test_a_seed_fixes_the_paper_head_and_the_callers_random_state_stays(blobs):
+    features, classes = blobs
+    state = torch.get_rng_state()
+    runs = [
+        fit_predict_linear(features[:300], classes[:300], features[300:], num_classes=4, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_a_class_that_training_lacks_is_never_predicted_but_does_no_harm(blobs):
+    features, classes = blobs
+    seen = classes[:300] != 2
+    inner = inner_splits(classes[:300][seen], np.flatnonzero(seen), seed=0)
+    logistic, _ = fit_predict_logistic(features[:300][seen], classes[:300][seen], features[300:], inner)
+    assert 2 not in logistic and {0, 1, 3} <= set(logistic)

@@ -1,0 +1,61 @@
+"""The gate lets through what is allowed and names what is not."""
+
+from types import ModuleType
+
+import pytest
+
+from whisper_aut.errors import EXIT_GATE_FAILED, GateFailed, ProbeError, RecipeError
+from whisper_aut.report.gate import judge, parse_max_drop
+from whisper_aut.report.verdict import make_rows
+
+
+def test_drops_are_read_by_task() -> None:
+    assert parse_max_drop(["speech_commands=0.5", "esc10 = 2"]) == {"speech_commands": 0.5, "esc10": 2.0}
+
+
+@pytest.mark.parametrize("spec", ["esc10", "=0.5", "esc10=", "esc10=much", "esc10=-1", "esc10=nan", "esc10=inf", ""])
+def test_what_is_not_task_and_points_is_refused(spec: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_max_drop([spec])
+    assert caught.value.where == "--max-drop"
+    assert caught.value.remedy
+
+
+def test_a_task_given_twice_is_refused() -> None:
+    with pytest.raises(RecipeError, match="twice"):
+        parse_max_drop(["esc10=1", "esc10=2"])
+
+
+def test_an_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(ProbeError, match="did you mean 'speech_commands'"):
+        parse_max_drop(["speech_comands=0.5"], ["esc10", "speech_commands"])
+
+
+def test_a_drop_over_the_allowance_fails_with_its_numbers(made: ModuleType) -> None:
+    verdict = judge(make_rows(made.demo_probe()), {"instruments": 1.0, "esc10": 0.5})
+    assert not verdict.passed
+    assert [check.passed for check in verdict.checks] == [False, True]  # a drop of exactly the allowance passes
+    with pytest.raises(GateFailed) as caught:
+        verdict.raise_if_failed()
+    assert caught.value.exit_code == EXIT_GATE_FAILED == 3
+    for part in ("instruments", "dropped 4.20", "drop of 1.00 is allowed", "−7.20 to −1.20", "p = 0.004"):
+        assert part in str(caught.value)
+    assert "esc10" not in str(caught.value)
+
+
+def test_an_allowance_that_floats_cannot_hold_exactly_still_passes(made: ModuleType) -> None:
+    probe = made.make_probe(made.make_task("a", made.make_result(60, 0.1 + 0.2 - 0.6, 1, 0.5)))
+    assert judge(make_rows(probe), {"a": 0.3}).passed
+
+
+def test_only_strict_trimmed_counts(made: ModuleType) -> None:
+    loss_elsewhere = made.make_result(60, -30, 2, 1e-9, protocol="paper", context="full")
+    probe = made.make_probe(made.make_task("a", loss_elsewhere, made.make_result(60, 0, 1, 1.0)))
+    judge(make_rows(probe), {"a": 0.5}).raise_if_failed()
+    without = made.make_probe(made.make_task("a", loss_elsewhere))
+    with pytest.raises(ProbeError, match="strict/trimmed"):
+        judge(make_rows(without), {"a": 0.5})
+
+
+def test_no_gate_passes(made: ModuleType) -> None:
+    assert judge(make_rows(made.demo_probe()), {}).passed

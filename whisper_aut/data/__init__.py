@@ -1,0 +1,1 @@
+"""From manifest rows to micro-batches: manifest, audio, features, captions, plan, loader, quarantine."""

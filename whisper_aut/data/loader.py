@@ -1,0 +1,267 @@
+"""Micro-batches of the plan as tensors, decoded in worker processes, in the plan's order.
+
+Legend: B clips in a micro-batch, S samples, L text tokens.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from whisper_aut.constants import HOP_LENGTH, IGNORE_LABEL, Domain, context_frames
+from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.captions import TextEncoder
+from whisper_aut.data.corpus import Pool
+from whisper_aut.data.manifest import Clip
+from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
+from whisper_aut.data.quarantine import QuarantineEntry
+from whisper_aut.errors import AudioError, ManifestError, WhisperAutError
+
+MAX_ATTEMPTS = 9  # the clip itself and eight substitutes; then the loader gives up
+_PREFETCH = 4  # micro-batches that each worker keeps ready
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch, ready for the model.
+
+    Attributes:
+        waveforms: float32 [B, S], S = ``micro_batch.num_frames`` * 160, silence behind each clip.
+        num_samples: long [B], samples of audio in each waveform.
+        decoder_input_ids: long [B, L], ended by end tokens.
+        labels: long [B, L], ``IGNORE_LABEL`` over prompt and padding.
+        domains: of the clips.
+        ids: of the clips.
+        micro_batch: what the plan asked for; ``ids`` has substitutes in place of unreadable clips.
+        quarantined: clips that were found unreadable.
+    """
+
+    waveforms: Tensor
+    num_samples: Tensor
+    decoder_input_ids: Tensor
+    labels: Tensor
+    domains: tuple[Domain, ...]
+    ids: tuple[str, ...]
+    micro_batch: MicroBatch
+    quarantined: tuple[QuarantineEntry, ...]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch with its tensors on ``device``."""
+        return replace(
+            self,
+            waveforms=self.waveforms.to(device, non_blocking=True),
+            num_samples=self.num_samples.to(device, non_blocking=True),
+            decoder_input_ids=self.decoder_input_ids.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+        )
+
+
+def step_batches(
+    plan: Plan,
+    pools: Mapping[Domain, Pool],
+    text_encoder: TextEncoder,
+    *,
+    rank: int,
+    world_size: int,
+    start_step: int,
+    num_steps: int,
+    num_workers: int,
+) -> Iterator[tuple[int, list[Batch]]]:
+    """Steps ``start_step`` to ``start_step + num_steps - 1`` with this rank's batches, in the plan's order.
+
+    What the caller waits in ``next()`` is what it waits for data.
+
+    Args:
+        plan: which clips.
+        pools: training pools of the corpus.
+        text_encoder: for the texts.
+        rank: of this process, from 0.
+        world_size: number of ranks; divides the plan's micro-batches per step.
+        start_step: first step, from 0.
+        num_steps: how many.
+        num_workers: decoding processes; 0 decodes here.
+
+    Raises:
+        RecipeError: ``world_size`` does not divide the step.
+        ManifestError: clip after clip is unreadable, or a path leaves its manifest's folder.
+    """
+    plan.check_world_size(world_size)
+    share = plan.micro_batches_per_step // world_size
+    dataset = _Batches(_Share(plan, rank, world_size), pools, text_encoder, plan.substitute)
+    order = range(start_step * share, (start_step + num_steps) * share)
+    batches = _load(dataset, order, num_workers)
+    # Not `yield`: what is wrong with the arguments is said now, not at the first step.
+    return ((step, [next(batches) for _ in range(share)]) for step in range(start_step, start_step + num_steps))
+
+
+def validation_batches(
+    pool: Pool, domain: Domain, text_encoder: TextEncoder, micro_batch_clips: int, *, num_workers: int = 0
+) -> Iterator[Batch]:
+    """All clips of ``pool`` once, by length, each batch trimmed to its longest clip; the last may be smaller.
+
+    An unreadable clip is left out and named in ``quarantined`` of its batch; a batch of which nothing is left is not
+    yielded, and the next one names its clips.
+
+    Raises:
+        ManifestError: no clip of the last batches is readable, or a path leaves its manifest's folder.
+    """
+    assert pool.domain == domain
+    by_length = np.argsort(pool.num_samples, kind="stable")
+    parts = [by_length[start : start + micro_batch_clips] for start in range(0, len(pool), micro_batch_clips)]
+    micro_batches = [
+        MicroBatch(
+            step=0,
+            index=index,
+            clips=tuple(ClipRef(domain, int(row)) for row in rows),
+            context="trimmed",
+            num_frames=context_frames(int(pool.num_samples[rows].max()), "trimmed"),
+        )
+        for index, rows in enumerate(parts)
+    ]
+    lost: tuple[QuarantineEntry, ...] = ()
+    dataset = _Batches(micro_batches.__getitem__, {domain: pool}, text_encoder, substitute=None)
+    for batch in _load(dataset, range(len(micro_batches)), num_workers):
+        lost += batch.quarantined
+        if batch.ids:
+            yield replace(batch, quarantined=lost)
+            lost = ()
+    if lost:
+        raise _unreadable(lost)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The rank's micro-batches, counted through all steps."""
+
+    plan: Plan
+    rank: int
+    world_size: int
+
+    def __call__(self, index: int) -> MicroBatch:
+        step, place = divmod(index, self.plan.micro_batches_per_step // self.world_size)
+        return self.plan.rank_share(step, self.rank, self.world_size)[place]
+
+
+class _Batches(Dataset["Batch | WhisperAutError"]):
+    """Number to batch. An error of the user's is an item, since raised in a worker it would lose its form."""
+
+    def __init__(
+        self,
+        micro_batch: Callable[[int], MicroBatch],
+        pools: Mapping[Domain, Pool],
+        text_encoder: TextEncoder,
+        substitute: Callable[[ClipRef, int], ClipRef] | None,
+    ) -> None:
+        self._micro_batch, self._pools = micro_batch, pools
+        self._text_encoder, self._substitute = text_encoder, substitute
+
+    def __getitem__(self, index: int) -> Batch | WhisperAutError:
+        try:
+            return self._batch(self._micro_batch(index))
+        except WhisperAutError as error:
+            return error
+
+    def _batch(self, micro_batch: MicroBatch) -> Batch:
+        quarantined: list[QuarantineEntry] = []
+        clips: list[Clip] = []
+        waveforms: list[npt.NDArray[np.float32]] = []
+        for ref in micro_batch.clips:
+            found = self._read(ref, micro_batch.num_frames * HOP_LENGTH, quarantined)
+            if found is not None:
+                clips.append(found[0])
+                waveforms.append(found[1])
+        texts = [self._text_encoder.encode(clip.text, clip.domain, clip.language) for clip in clips]
+        end_id = self._text_encoder.end_id
+        return Batch(
+            waveforms=_padded(waveforms, 0.0, torch.float32, micro_batch.num_frames * HOP_LENGTH),
+            num_samples=torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.long),
+            decoder_input_ids=_padded([text.decoder_input_ids for text in texts], end_id, torch.long),
+            labels=_padded([text.labels for text in texts], IGNORE_LABEL, torch.long),
+            domains=tuple(clip.domain for clip in clips),
+            ids=tuple(clip.id for clip in clips),
+            micro_batch=micro_batch,
+            quarantined=tuple(quarantined),
+        )
+
+    def _read(
+        self, ref: ClipRef, max_samples: int, quarantined: list[QuarantineEntry]
+    ) -> tuple[Clip, npt.NDArray[np.float32]] | None:
+        """The clip and its waveform, or those of its first readable substitute that fits; None without substitutes."""
+        lost: list[QuarantineEntry] = []
+        tried: set[ClipRef] = set()
+        candidate = ref
+        for attempt in range(MAX_ATTEMPTS):
+            pool = self._pools[candidate.domain]
+            if candidate not in tried and pool.num_samples[candidate.row] <= max_samples:
+                tried.add(candidate)
+                clip = pool.clip(candidate.row)
+                try:
+                    waveform = read_waveform(
+                        pool.audio_path(candidate.row),
+                        offset_sec=clip.offset_sec,
+                        duration_sec=clip.duration_sec,
+                        clip_id=clip.id,
+                    )
+                    quarantined += lost
+                    return clip, waveform
+                except AudioError as error:
+                    lost.append(QuarantineEntry(clip.id, pool.where(candidate.row), error.what))
+            if self._substitute is None:
+                quarantined += lost
+                return None
+            candidate = self._substitute(ref, attempt)
+        raise _unreadable(lost)
+
+
+def _load(dataset: _Batches, order: range, num_workers: int) -> Iterator[Batch]:
+    loader: DataLoader[Batch | WhisperAutError] = DataLoader(
+        dataset,
+        sampler=order,
+        batch_size=None,
+        collate_fn=_as_is,
+        num_workers=num_workers,
+        prefetch_factor=_PREFETCH if num_workers else None,
+        worker_init_fn=_start_worker,
+    )
+    for item in loader:
+        if isinstance(item, WhisperAutError):
+            raise item
+        yield item
+
+
+def _as_is(item: Any) -> Any:
+    """Keep what the data set gives: it is a batch already."""
+    return item
+
+
+def _start_worker(worker: int) -> None:
+    """Workers compute on one thread, and leave it to their parent to end the run: a scheduler signals all processes."""
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _padded(rows: Sequence[Any], fill: float, dtype: torch.dtype, length: int | None = None) -> Tensor:
+    """Rows as a tensor [B, length], each filled up at its end; ``length`` defaults to the longest row's."""
+    width = max((len(row) for row in rows), default=0) if length is None else length
+    padded = torch.full((len(rows), width), fill, dtype=dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = torch.as_tensor(row, dtype=dtype)
+    return padded
+
+
+def _unreadable(lost: Sequence[QuarantineEntry]) -> ManifestError:
+    first = lost[0]
+    return ManifestError(
+        f"clip after clip is unreadable: {len(lost)} in a row, the first is {first.id}: {first.reason}",
+        where=first.where,
+        remedy="check that the audio lies where the manifest says, with `whisper-aut manifest validate --check-audio`",
+    )

@@ -1,0 +1,150 @@
+"""What is wrong with a manifest, and what is in it: the two reports of ``whisper-aut manifest``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC, Domain
+from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer, too_long_text
+from whisper_aut.data.manifest import Clip, Manifest, Problem, load_manifest, read_manifest
+from whisper_aut.errors import AudioError, ManifestError
+from whisper_aut.progress import track
+
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class ManifestReport:
+    """The outcome of a validation.
+
+    Attributes:
+        problems: in the order of the file's rows; empty when all is well.
+        summary: clips, hours and how many problems each field has, for people.
+    """
+
+    problems: list[Problem]
+    summary: dict[str, Any]
+
+
+def validate_manifest(
+    path: Path,
+    *,
+    check_audio: bool,
+    tokenizer_dir: Path | None = None,
+    prompts: Mapping[Domain, str | None] = DEFAULT_PROMPTS,
+    show_progress: bool = False,
+) -> ManifestReport:
+    """All that is wrong with the rows of ``path``, not just the first.
+
+    Args:
+        path: the manifest.
+        check_audio: whether to decode every clip, too.
+        tokenizer_dir: folder with a ``tokenizer.json`` of Whisper, to count tokens; None leaves them uncounted.
+        prompts: counted with the texts.
+        show_progress: over the clips.
+
+    Raises:
+        ManifestError: the file as a whole cannot be read.
+        BaseModelError: the tokenizer cannot be read.
+    """
+    text_encoder = TextEncoder(load_tokenizer(tokenizer_dir), prompts) if tokenizer_dir else None
+    manifest, problems = read_manifest(path)
+    broken = {problem.where for problem in problems}  # a row that is wrong already is not looked at again
+    rows = [row for row in range(len(manifest)) if manifest.where(row) not in broken]
+    for row in track(rows, f"validate {path.name}", total=len(rows), unit="clips", enabled=show_progress):
+        clip = manifest.clip(row)
+        found = [_audio_length_problem(clip), _text_problem(clip, text_encoder), _path_problem(manifest, row)]
+        if check_audio and found[2] is None:
+            found.append(_audio_problem(manifest, row, clip))
+        problems += [Problem(manifest.where(row), field, clip.id, text) for field, text in filter(None, found)]
+    problems.sort(key=lambda problem: int(problem.where.rpartition(":")[2]))
+    summary = {
+        "manifest": str(path),
+        "fingerprint": manifest.fingerprint,
+        "clips": len(manifest),
+        "hours": float(np.nansum(manifest.table["duration_sec"].to_numpy())) / 3600,
+        "audio_checked": check_audio,
+        "tokens_counted": text_encoder is not None,
+        "problems": len(problems),
+        "problems_by_field": dict(Counter(problem.field for problem in problems)),
+    }
+    return ManifestReport(problems, summary)
+
+
+def manifest_stats(paths: Sequence[Path]) -> dict[str, Any]:
+    """What the manifests hold: clips, hours, domains, sources, languages, licences, durations and text lengths.
+
+    Raises:
+        ManifestError: a manifest cannot be read or a row is wrong.
+    """
+    manifests = [load_manifest(path) for path in paths]
+    durations = np.concatenate([manifest.table["duration_sec"].to_numpy() for manifest in manifests])
+    text_chars = np.concatenate([pc.utf8_length(manifest.table["text"]).to_numpy() for manifest in manifests])
+    return {
+        "manifests": [str(path) for path in paths],
+        "clips": len(durations),
+        "hours": float(durations.sum()) / 3600,
+        "domains": _tally(manifests, "domain", durations),
+        "sources": _tally(manifests, "source", durations),
+        "languages": _tally(manifests, "language", durations),
+        "licenses": _tally(manifests, "license", durations),
+        "splits": _tally(manifests, "split", durations),
+        "duration_sec": _quantiles(durations),
+        "text_chars": _quantiles(text_chars),
+    }
+
+
+def _audio_length_problem(clip: Clip) -> tuple[str, str] | None:
+    if clip.duration_sec <= WINDOW_SEC:
+        return None
+    return "duration_sec", f"{clip.duration_sec:g} s is longer than Whisper's window of {WINDOW_SEC} s"
+
+
+def _text_problem(clip: Clip, text_encoder: TextEncoder | None) -> tuple[str, str] | None:
+    if text_encoder is None:
+        return None
+    try:
+        num_tokens = text_encoder.num_tokens(clip.text, clip.domain, clip.language)
+    except ManifestError as error:
+        return "language", error.what
+    return ("text", too_long_text(num_tokens).what.removeprefix("text: ")) if num_tokens > MAX_TOKENS else None
+
+
+def _path_problem(manifest: Manifest, row: int) -> tuple[str, str] | None:
+    try:
+        path = manifest.audio_path(row)
+    except ManifestError as error:
+        return "audio", error.what
+    return None if path.is_file() else ("audio", f"there is no file {path}")
+
+
+def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[str, str] | None:
+    path = manifest.audio_path(row)
+    try:
+        read_waveform(path, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
+    except AudioError as error:
+        return "audio", f"{error.what} ({clip.audio})"
+    return None
+
+
+def _tally(manifests: Sequence[Manifest], column: str, durations: npt.NDArray[np.float64]) -> dict[str, dict[str, Any]]:
+    """Clips and hours of each value of ``column``, most clips first."""
+    names = np.concatenate([np.array(manifest.table[column].to_pylist(), dtype=object) for manifest in manifests])
+    values, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
+    seconds = np.bincount(inverse, durations)
+    order = np.argsort(-counts, kind="stable")
+    return {str(values[i]): {"clips": int(counts[i]), "hours": float(seconds[i]) / 3600} for i in order}
+
+
+def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
+    names = ("min", "p05", "p25", "median", "p75", "p95", "max")
+    return dict(zip(names, np.quantile(values, _QUANTILES).tolist(), strict=True))

@@ -1,0 +1,327 @@
+"""The plan: which clip is in which micro-batch of which step, a pure function of recipe and manifests.
+
+A step is computed from its number alone, so that a run's place in its data is one integer. Positions of the endless
+stream of clips go through four stages: the mixture's pattern (position to domain and draw), a keyed permutation per
+pass over the domain (draw to row), windows of steps sorted by duration and cut into micro-batches, and a keyed deal
+of the window's micro-batches to its steps. The number of ranks plays no part in any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_aut.constants import (
+    BUCKET_FRAMES,
+    FRAMES_PER_SEC,
+    HOP_LENGTH,
+    SAMPLE_RATE,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    Context,
+    Domain,
+    context_frames,
+)
+from whisper_aut.data.mixture import Pattern
+from whisper_aut.data.permutation import derive_key, mix, permute, shuffled
+from whisper_aut.errors import ManifestError, RecipeError
+
+_VERSION = 1  # counts up whenever the same recipe would give other steps
+_WINDOW_MICRO_BATCHES = 256  # at least, in a window: enough that sorted neighbours are of nearly the same length
+_SUBSTITUTE_CANDIDATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRef:
+    """A clip by the row of its domain's training pool."""
+
+    domain: Domain
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """The clips of one forward on one rank.
+
+    Attributes:
+        step: number of the step, from 0.
+        index: place in the step, from 0, in order of ``num_frames``.
+        clips: the clips, shortest first.
+        context: whether the encoder computes the full window or the longest clip's length.
+        num_frames: F, mel frames that the encoder computes for each clip.
+    """
+
+    step: int
+    index: int
+    clips: tuple[ClipRef, ...]
+    context: Context
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStats:
+    """What a number of steps reads.
+
+    Attributes:
+        num_clips: clips read by domain.
+        realised: share of clips by domain.
+        hours: of audio by domain.
+        passes: how often a domain's clips are read.
+        padding_fraction: share of computed frames that are padding, in micro-batches of trimmed context.
+        full_window_fraction: share of micro-batches that are computed on the full window.
+    """
+
+    num_clips: dict[Domain, int]
+    realised: dict[Domain, float]
+    hours: dict[Domain, float]
+    passes: dict[Domain, float]
+    padding_fraction: float
+    full_window_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """K steps of m micro-batches of b clips.
+
+    Attributes:
+        domains: [K, m, b] indices into the pattern's domains.
+        rows: [K, m, b] rows of the domains' pools.
+        num_samples: [K, m, b] samples of the clips.
+        num_frames: [K, m] mel frames that are computed for each clip.
+        full: [K, m] whether the context is the full window.
+    """
+
+    number: int
+    domains: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    num_samples: npt.NDArray[np.int64]
+    num_frames: npt.NDArray[np.int64]
+    full: npt.NDArray[np.bool_]
+
+
+class Plan:
+    """All steps of a run.
+
+    Args:
+        num_samples: samples at 16 kHz of every clip in each domain's training pool.
+        weights: share of each domain.
+        clips_per_step: clips in one step over all ranks, a multiple of ``micro_batch_clips``.
+        micro_batch_clips: clips in one micro-batch.
+        full_window_fraction: share of micro-batches that are computed on the full window.
+        seed: decides every order in the plan.
+
+    Attributes:
+        micro_batches_per_step: micro-batches in each step.
+        window_steps: K, steps in a window; the mixture is exact over every window.
+        fingerprint: SHA-256 over all arguments: equal fingerprints mean equal steps.
+
+    Raises:
+        RecipeError: weights that no pattern fits, or a step that is no whole number of micro-batches.
+        ManifestError: a domain without clips, or a clip longer than Whisper's window.
+    """
+
+    def __init__(
+        self,
+        num_samples: Mapping[Domain, npt.NDArray[np.integer]],
+        weights: Mapping[Domain, float],
+        clips_per_step: int,
+        micro_batch_clips: int,
+        full_window_fraction: float,
+        seed: int,
+    ) -> None:
+        if clips_per_step % micro_batch_clips:
+            raise RecipeError(
+                f"clips_per_step ({clips_per_step}) must be a multiple of micro_batch_clips ({micro_batch_clips})"
+            )
+        self._pattern = Pattern(weights)
+        self._num_samples = {domain: np.asarray(num_samples[domain]) for domain in self._pattern.domains}
+        for domain, samples in self._num_samples.items():
+            if not len(samples):
+                raise ManifestError(f"domain {domain} has no clip to train on", remedy="add clips or drop the domain")
+            if samples.min() < 1 or samples.max() > WINDOW_SAMPLES:
+                raise ManifestError(f"domain {domain} has a clip of {samples.max()} samples, not 1 to {WINDOW_SAMPLES}")
+        self.clips_per_step, self.micro_batch_clips, self.seed = clips_per_step, micro_batch_clips, seed
+        self.micro_batches_per_step = clips_per_step // micro_batch_clips
+        self._full_fraction = Fraction(full_window_fraction).limit_denominator(1_000_000)
+        # The shortest window in which the pattern comes out even, repeated until it holds enough micro-batches.
+        even_steps = self._pattern.length // math.gcd(self._pattern.length, clips_per_step)
+        self.window_steps = even_steps * -(-_WINDOW_MICRO_BATCHES // (even_steps * self.micro_batches_per_step))
+        self.fingerprint = self._fingerprint()
+        self._cached: _Window | None = None
+
+    def step(self, n: int) -> tuple[MicroBatch, ...]:
+        """All micro-batches of step ``n`` (from 0), over all ranks, in order of ``num_frames``."""
+        assert n >= 0
+        number, place = divmod(n, self.window_steps)
+        window = self._window(number)
+        return tuple(
+            MicroBatch(
+                step=n,
+                index=index,
+                clips=tuple(
+                    ClipRef(self._pattern.domains[domain], int(row))
+                    for domain, row in zip(window.domains[place, index], window.rows[place, index], strict=True)
+                ),
+                context="full" if window.full[place, index] else "trimmed",
+                num_frames=int(window.num_frames[place, index]),
+            )
+            for index in range(self.micro_batches_per_step)
+        )
+
+    def rank_share(self, n: int, rank: int, world: int) -> tuple[MicroBatch, ...]:
+        """Micro-batches of step ``n`` that ``rank`` of ``world`` computes; side by side, ranks have similar lengths.
+
+        Raises:
+            RecipeError: the step's micro-batches cannot be shared out evenly.
+        """
+        self.check_world_size(world)
+        assert 0 <= rank < world
+        return self.step(n)[rank::world]
+
+    def check_world_size(self, world: int) -> None:
+        """Refuse a number of ranks that does not divide the step's micro-batches.
+
+        Raises:
+            RecipeError: it does not; the numbers that do are named.
+        """
+        count = self.micro_batches_per_step
+        if world < 1 or count % world:
+            fitting = ", ".join(str(ranks) for ranks in range(1, count + 1) if count % ranks == 0)
+            raise RecipeError(
+                f"{world} rank(s) cannot share the {count} micro-batch(es) of a step evenly",
+                where="train.clips_per_step / train.micro_batch_clips",
+                remedy=f"run {fitting} rank(s), or change clips_per_step or micro_batch_clips",
+            )
+
+    def substitute(self, ref: ClipRef, attempt: int) -> ClipRef:
+        """The clip that takes the place of an unreadable one: of the same domain and, where one is found among the
+        candidates of this attempt, no longer than it, so that it fits the micro-batch. A pure function.
+
+        Of ``_SUBSTITUTE_CANDIDATES`` keyed candidates the longest that is no longer is taken, else the shortest.
+        """
+        samples = self._num_samples[ref.domain]
+        key = derive_key(self.seed, "substitute", ref.domain, ref.row, attempt)
+        candidates = (mix(np.arange(_SUBSTITUTE_CANDIDATES, dtype=np.uint64), key) % np.uint64(len(samples))).astype(
+            np.int64
+        )
+        others = candidates[candidates != ref.row]
+        if not len(others):  # a pool of one clip, or of so few that luck ran out
+            return ClipRef(ref.domain, (ref.row + 1) % len(samples))
+        lengths = samples[others]
+        fitting = lengths <= samples[ref.row]
+        best = np.where(fitting, lengths, -1).argmax() if fitting.any() else lengths.argmin()
+        return ClipRef(ref.domain, int(others[best]))
+
+    def stats(self, steps: int) -> PlanStats:
+        """What the first ``steps`` steps read."""
+        domains = self._pattern.domains
+        counts, samples = np.zeros(len(domains), np.int64), np.zeros(len(domains), np.int64)
+        real = computed = num_full = 0.0
+        for number in range(-(-steps // self.window_steps)):
+            window = self._build(number)
+            kept = slice(0, min(self.window_steps, steps - number * self.window_steps))
+            chosen = window.domains[kept].ravel()
+            counts += np.bincount(chosen, minlength=len(domains))
+            samples += np.bincount(chosen, window.num_samples[kept].ravel(), len(domains)).astype(np.int64)
+            trimmed = ~window.full[kept]
+            real += window.num_samples[kept][trimmed].sum() / HOP_LENGTH
+            computed += float(window.num_frames[kept][trimmed].sum()) * self.micro_batch_clips
+            num_full += window.full[kept].sum()
+        clips = dict(zip(domains, counts.tolist(), strict=True))
+        total = max(1, steps * self.clips_per_step)
+        return PlanStats(
+            num_clips=clips,
+            realised={domain: count / total for domain, count in clips.items()},
+            hours={domain: float(s) / SAMPLE_RATE / 3600 for domain, s in zip(domains, samples, strict=True)},
+            passes={domain: count / len(self._num_samples[domain]) for domain, count in clips.items()},
+            padding_fraction=float(1 - real / computed) if computed else 0.0,
+            full_window_fraction=float(num_full / max(1, steps * self.micro_batches_per_step)),
+        )
+
+    def _window(self, number: int) -> _Window:
+        if self._cached is None or self._cached.number != number:
+            self._cached = self._build(number)
+        return self._cached
+
+    def _build(self, number: int) -> _Window:
+        num_clips = self.window_steps * self.clips_per_step
+        domains, draws = self._pattern.between(number * num_clips, (number + 1) * num_clips)
+        rows = np.empty(num_clips, dtype=np.int64)
+        samples = np.empty(num_clips, dtype=np.int64)
+        for index, domain in enumerate(self._pattern.domains):
+            mine = domains == index
+            rows[mine] = self._rows(domain, draws[mine])
+            samples[mine] = self._num_samples[domain][rows[mine]]
+        dealt = self._deal(number, samples)
+        longest = samples[dealt[..., -1]]
+        full = self._full_contexts(number)
+        frames = np.array(
+            [
+                context_frames(int(count), "full" if is_full else "trimmed")
+                for count, is_full in zip(longest.ravel(), full.ravel(), strict=True)
+            ]
+        ).reshape(longest.shape)
+        order = np.argsort(frames, axis=1, kind="stable")
+        dealt = np.take_along_axis(dealt, order[..., None], axis=1)
+        return _Window(
+            number=number,
+            domains=domains[dealt],
+            rows=rows[dealt],
+            num_samples=samples[dealt],
+            num_frames=np.take_along_axis(frames, order, axis=1),
+            full=np.take_along_axis(full, order, axis=1),
+        )
+
+    def _rows(self, domain: Domain, draws: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows that the draws of a domain read: pass after pass, each pass in its own order."""
+        size = len(self._num_samples[domain])
+        passes, places = np.divmod(draws, size)
+        rows = np.empty(len(draws), dtype=np.int64)
+        for number in np.unique(passes):
+            mine = passes == number
+            rows[mine] = permute(places[mine], size, derive_key(self.seed, "pass", domain, int(number)))
+        return rows
+
+    def _deal(self, number: int, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Positions [K, m, b] of the window's clips, sorted by length inside each micro-batch.
+
+        Each step gets one micro-batch from each of m strata of length, so that steps cost about the same and none
+        sees short clips only.
+        """
+        by_length = np.argsort(samples, kind="stable").reshape(
+            self.micro_batches_per_step, self.window_steps, self.micro_batch_clips
+        )
+        strata = [
+            stratum[shuffled(self.window_steps, derive_key(self.seed, "deal", number, index))]
+            for index, stratum in enumerate(by_length)
+        ]
+        return np.stack(strata, axis=1)
+
+    def _full_contexts(self, number: int) -> npt.NDArray[np.bool_]:
+        """Which micro-batches [K, m] of a window see the full 30 s: an exact number, with the remainder carried on."""
+        count = self.window_steps * self.micro_batches_per_step
+        num_full = math.floor(self._full_fraction * count * (number + 1)) - math.floor(
+            self._full_fraction * count * number
+        )
+        full = np.zeros(count, dtype=np.bool_)
+        full[shuffled(count, derive_key(self.seed, "full", number))[:num_full]] = True
+        return full.reshape(self.window_steps, self.micro_batches_per_step)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(
+            repr(
+                (
+                    _VERSION, _WINDOW_MICRO_BATCHES, BUCKET_FRAMES, FRAMES_PER_SEC, WINDOW_FRAMES, self.seed,
+                    self.clips_per_step, self.micro_batch_clips, self._full_fraction, self._pattern.counts,
+                )
+            ).encode()
+        )  # fmt: skip
+        for domain, samples in self._num_samples.items():
+            digest.update(domain.encode() + np.ascontiguousarray(samples, dtype="<i8").tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,66 @@
+"""The ledger of clips that turned out unreadable: one JSON line each, and an end to the run when they get too many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from whisper_aut.errors import ManifestError
+
+MIN_CLIPS_READ = 100  # before that, a rate says little
+_NUM_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEntry:
+    """One unreadable clip.
+
+    Attributes:
+        id: of the clip.
+        where: ``file:line`` of its row.
+        reason: why it could not be read.
+    """
+
+    id: str
+    where: str
+    reason: str
+
+
+class Quarantine:
+    """Counts and writes down unreadable clips; appends, so that a resumed run goes on with its ledger.
+
+    Args:
+        path: the ledger, JSON lines; created with the first entry.
+        max_rate: share of clips read that may be unreadable.
+    """
+
+    def __init__(self, path: Path, max_rate: float) -> None:
+        self.path, self.max_rate = path, max_rate
+        self.num_read = 0
+        self.num_unreadable = 0
+        self._first: list[QuarantineEntry] = []
+
+    def record(self, entries: Sequence[QuarantineEntry], num_read: int, *, write: bool = True) -> None:
+        """Count ``num_read`` clips read, ``entries`` of them unreadable, and write these down.
+
+        ``write`` is False on all ranks but one, where every rank counts the entries of all.
+
+        Raises:
+            ManifestError: more than ``max_rate`` of at least ``MIN_CLIPS_READ`` clips were unreadable.
+        """
+        self.num_read += num_read
+        self.num_unreadable += len(entries)
+        self._first += entries[: _NUM_NAMED - len(self._first)]
+        if entries and write:
+            with self.path.open("a", encoding="utf-8") as ledger:
+                ledger.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
+        if self.num_read >= MIN_CLIPS_READ and self.num_unreadable > self.max_rate * self.num_read:
+            named = "; ".join(f"{entry.id} ({entry.where}): {entry.reason}" for entry in self._first)
+            raise ManifestError(
+                f"{self.num_unreadable} of {self.num_read} clips are unreadable, more than "
+                f"data.max_quarantine_rate={self.max_rate:g} allows; the first: {named}",
+                where=str(self.path),
+                remedy="mend or remove the clips that the ledger lists, or raise data.max_quarantine_rate",
+            )

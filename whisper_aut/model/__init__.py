@@ -1,0 +1,1 @@
+"""Whisper itself: loading a base, the encoder at any length, the token-level loss."""

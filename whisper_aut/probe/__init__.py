@@ -1,0 +1,1 @@
+"""Linear probes of exported encoders: embed, split, fit, compare. Knows nothing of training."""

@@ -1,0 +1,1 @@
+"""Probing tasks, one benchmark a file; each lists its clips with labels, folds and groups."""

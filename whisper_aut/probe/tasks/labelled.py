@@ -1,0 +1,191 @@
+"""A probing task from a labelled manifest: a folder with ``clips.jsonl``, one clip a line, checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from whisper_aut.errors import ProbeError
+
+MANIFEST_NAME = "clips.jsonl"
+COLUMNS = "id, audio, duration_sec, label, fold; optional: group, offset_sec, license"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledClip:
+    """One clip of a task."""
+
+    id: str
+    audio: Path  # resolved
+    offset_sec: float
+    duration_sec: float
+    label: str
+    fold: int
+    group: str  # the recording it was cut from; its audio file where the manifest names none
+    license: str
+    where: str  # file:line, for messages
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark: its clips in the order of the manifest."""
+
+    name: str
+    folder: Path
+    clips: tuple[LabelledClip, ...]
+    clips_sha256: str  # over ids, labels, folds, groups, segments and audio bytes, in order
+
+    @property
+    def classes(self) -> list[str]:
+        """Distinct labels, sorted: a label's index here is its class number."""
+        return sorted({clip.label for clip in self.clips})
+
+
+def load_task(folder: Path) -> Task:
+    """Read and check ``folder/clips.jsonl``; the task is named after the folder.
+
+    Columns: id, audio (relative to the folder, or absolute), duration_sec, label, fold (an integer), and optionally
+    group (the original recording; all its clips must be in one fold), offset_sec (0), license ('unknown').
+    Other columns are ignored.
+
+    Raises:
+        ProbeError: the manifest cannot be used; file:line, field and clip id are named.
+    """
+    manifest = folder / MANIFEST_NAME
+    try:
+        text = manifest.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProbeError(
+            f"the task's manifest cannot be read: {error}",
+            where=str(manifest),
+            remedy=f"a task is a folder with {MANIFEST_NAME} in it, one clip a line: {COLUMNS}",
+        ) from None
+    root = folder.resolve()
+    clips = tuple(
+        _parse_line(line, f"{manifest}:{number}", root)
+        # Not splitlines(): JSON strings may hold U+2028, which is no line end here.
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    )
+    if not clips:
+        raise ProbeError("the task has no clips", where=str(manifest), remedy=f"write one clip a line: {COLUMNS}")
+    _refuse_duplicates(clips)
+    _refuse_missing(clips, manifest)
+    return Task(name=root.name, folder=folder, clips=clips, clips_sha256=_hash(clips))
+
+
+def _parse_line(line: str, where: str, root: Path) -> LabelledClip:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ProbeError(f"the line is not JSON: {error}", where=where, remedy="write one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise ProbeError("the line is not a JSON object", where=where, remedy=f"write a clip: {COLUMNS}")
+    clip_id = _text(row, "id", where)
+    where = f"{where}, clip {clip_id}"
+    fold = row.get("fold")
+    if isinstance(fold, bool) or not isinstance(fold, int):
+        raise _field_error("fold", row, where, "the number of the clip's official fold, an integer")
+    audio = _contained(_text(row, "audio", where), root, where)
+    return LabelledClip(
+        id=clip_id,
+        audio=audio,
+        offset_sec=_seconds(row, "offset_sec", where, default=0.0),
+        duration_sec=_seconds(row, "duration_sec", where, default=None),
+        label=_text(row, "label", where),
+        fold=fold,
+        # Segments of one file are one recording even where nobody wrote it down.
+        group=_text(row, "group", where) if row.get("group") is not None else str(audio),
+        license=_text(row, "license", where) if row.get("license") is not None else "unknown",
+        where=where,
+    )
+
+
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise _field_error(field, row, where, "text that is not empty")
+    return value
+
+
+def _seconds(row: dict[str, Any], field: str, where: str, *, default: float | None) -> float:
+    value = row.get(field, default)
+    positive = default is None  # a duration must be above zero, an offset may be zero
+    wanted = "seconds above zero" if positive else "seconds, zero or more"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _field_error(field, row, where, wanted)
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise _field_error(field, row, where, wanted)
+    return float(value)
+
+
+def _field_error(field: str, row: dict[str, Any], where: str, wanted: str) -> ProbeError:
+    found = f"is {row[field]!r}" if field in row else "is missing"
+    return ProbeError(f"the field '{field}' {found}", where=where, remedy=f"write {wanted}")
+
+
+def _contained(audio: str, root: Path, where: str) -> Path:
+    """The resolved path; a relative one may not leave the task's folder, by ``..`` or by a link."""
+    if "://" in audio or "\0" in audio:
+        raise ProbeError(f"the field 'audio' is {audio!r}, not a path", where=where, remedy="give a local file")
+    path = Path(audio)
+    if path.is_absolute():
+        return path.resolve()
+    resolved = (root / path).resolve()
+    if ".." in PurePosixPath(audio).parts or not resolved.is_relative_to(root):
+        raise ProbeError(
+            f"the field 'audio' leads out of the task's folder: {audio!r}",
+            where=where,
+            remedy="put the file into the folder, or give an absolute path",
+        )
+    return resolved
+
+
+def _refuse_duplicates(clips: tuple[LabelledClip, ...]) -> None:
+    ids: dict[str, LabelledClip] = {}
+    segments: dict[tuple[Path, float, float], LabelledClip] = {}
+    for clip in clips:
+        if (first := ids.setdefault(clip.id, clip)) is not clip:
+            raise ProbeError(
+                f"the id '{clip.id}' stands twice, first at {first.where}", where=clip.where, remedy="remove one"
+            )
+        segment = (clip.audio, clip.offset_sec, clip.duration_sec)
+        if (first := segments.setdefault(segment, clip)) is not clip:
+            raise ProbeError(
+                f"the same audio stands twice, first as clip {first.id} at {first.where}",
+                where=clip.where,
+                remedy="remove one: a clip that is counted twice counts double, or stands in training and test",
+            )
+
+
+def _refuse_missing(clips: tuple[LabelledClip, ...], manifest: Path) -> None:
+    missing = [clip for clip in clips if not clip.audio.is_file()]
+    if missing:
+        by_folder = Counter(str(clip.audio.parent) for clip in missing).most_common(1)[0][0]
+        raise ProbeError(
+            f"{len(missing)} of {len(clips)} audio files of {manifest} are missing, the first is {missing[0].audio}",
+            where=missing[0].where,
+            remedy=f"put the audio where the manifest says (most are expected in {by_folder})",
+        )
+
+
+def _hash(clips: tuple[LabelledClip, ...]) -> str:
+    """SHA-256 over everything that a result depends on. Groups that are file paths count by order of appearance, so
+    that the same task in another folder has the same hash."""
+    digest = hashlib.sha256()
+    group_numbers: dict[str, int] = {}
+    for clip in clips:
+        group = group_numbers.setdefault(clip.group, len(group_numbers))
+        try:
+            with clip.audio.open("rb") as file:
+                audio = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ProbeError(f"the audio cannot be read: {error}", where=clip.where, remedy="mend the file") from None
+        row = [clip.id, clip.label, clip.fold, group, clip.offset_sec, clip.duration_sec, audio]
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()

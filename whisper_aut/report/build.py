@@ -1,0 +1,118 @@
+"""Builds the report: reads the probe's results and the run, judges, writes HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisper_aut.errors import ProbeError
+from whisper_aut.probe.results import ProbeReport
+from whisper_aut.report.content import Report, run_section
+from whisper_aut.report.gate import GateVerdict, judge
+from whisper_aut.report.html import render_html
+from whisper_aut.report.markdown import render_markdown, terminal_table
+from whisper_aut.report.runlog import read_run
+from whisper_aut.report.verdict import make_rows, summarise
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """What ``build_report`` wrote, the table to print, and the gate to close: ``gate.raise_if_failed(html)``."""
+
+    html: Path
+    markdown: Path
+    json: Path
+    table: str
+    gate: GateVerdict
+
+
+def build_report(
+    *,
+    run_dir: Path | None,
+    probe_json: Path,
+    out_dir: Path,
+    max_drop: Mapping[str, float],
+    notes: Sequence[str] = (),
+) -> ReportPaths:
+    """Write ``report.html``, ``report.md`` and ``report.json`` into ``out_dir``.
+
+    The gate's verdict is in the report and in the result; it is not raised here, so that a failed gate leaves a
+    report that says why.
+
+    Args:
+        run_dir: folder that training wrote; None reports the probe alone.
+        probe_json: results that the probe wrote.
+        out_dir: made where it is not there.
+        max_drop: task to allowed drop in points under strict/trimmed (``parse_max_drop``).
+        notes: sentences for the reader, e.g. where the data of a demonstration come from.
+
+    Raises:
+        ProbeError: the results cannot be used, ``max_drop`` names a task that they lack, or nothing can be written.
+        CheckpointError: ``run_dir`` holds no run, or a damaged one.
+    """
+    report = gather(run_dir=run_dir, probe_json=probe_json, max_drop=max_drop, notes=notes)
+    paths = ReportPaths(
+        html=out_dir / "report.html",
+        markdown=out_dir / "report.md",
+        json=out_dir / "report.json",
+        table=terminal_table(report.rows),
+        gate=report.gate,
+    )
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        _write(paths.html, render_html(report))
+        _write(paths.markdown, render_markdown(report))
+        _write(paths.json, report.to_json())
+    except OSError as error:
+        raise ProbeError(
+            f"the report cannot be written: {error}", where=str(out_dir), remedy="give a folder that can be written"
+        ) from None
+    return paths
+
+
+def gather(
+    *, run_dir: Path | None, probe_json: Path, max_drop: Mapping[str, float], notes: Sequence[str] = ()
+) -> Report:
+    """Everything that the report says, before it takes a form. Arguments and errors as in ``build_report``."""
+    probe = ProbeReport.from_json(probe_json)
+    _check_finite(probe, probe_json)
+    log = read_run(run_dir) if run_dir is not None else None
+    rows = make_rows(probe)
+    missing = list(log.missing) if log else ["no training run was given: the report shows the probe alone"]
+    missing += [f"{task.name} has no results" for task in probe.tasks if not task.results]
+    name = log.info.name if log and log.info and log.info.name else Path(probe.adapted.name).name
+    return Report(
+        title=name or probe.adapted.name,
+        summary=summarise(probe, rows),
+        rows=rows,
+        gate=judge(rows, max_drop),
+        notes=list(notes),
+        missing=missing,
+        probe=probe,
+        run=run_section(log) if log else None,
+    )
+
+
+def _check_finite(probe: ProbeReport, path: Path) -> None:
+    for task in probe.tasks:
+        try:
+            json.dumps(task.model_dump(mode="json"), allow_nan=False)
+        except ValueError:
+            raise ProbeError(
+                f"the results of '{task.name}' hold a number that is not finite",
+                where=str(path),
+                remedy="probe again; a NaN among the embeddings is a damaged encoder",
+            ) from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: a reader of the page never sees half of the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

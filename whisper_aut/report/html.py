@@ -1,0 +1,100 @@
+"""The report as one HTML page that needs no network: style and figures lie inside, scripts there are none."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from whisper_aut.progress import format_duration
+from whisper_aut.report import figures
+from whisper_aut.report.content import Report, RunSection, is_noncommercial, is_unknown
+from whisper_aut.report.markdown import LEAKAGE, number
+from whisper_aut.report.verdict import p_text, signed
+
+
+def render_html(report: Report) -> str:
+    """The page. Every text of a manifest, recipe or result is escaped."""
+    environment = Environment(
+        loader=PackageLoader("whisper_aut.report"),
+        autoescape=True,
+        undefined=StrictUndefined,  # a misspelt name in the template is an error, not an empty place
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(signed=signed, p=p_text, number=number, duration=format_duration)
+    environment.tests.update(noncommercial=is_noncommercial, unknown_license=is_unknown)
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        probe=report.probe,
+        run=report.run,
+        leakage_text=LEAKAGE,
+        forest=figures.forest(report.rows),
+        class_figures=_class_figures(report),
+        training=_training_figures(report.run) if report.run else {},
+        mixture=_mixture_figure(report.run) if report.run else "",
+        domain_style=figures.domain_style,
+        rules=_rules(report),
+        versions=_versions(report),
+    )
+    return page if page.endswith("\n") else page + "\n"
+
+
+def _class_figures(report: Report) -> list[dict[str, object]]:
+    """By task, under the protocol and context that the verdict rests on."""
+    believed = (report.summary.protocol, report.summary.context)
+    return [
+        {"task": task.name, "chance": task.chance, "bars": figures.class_bars(r.base.per_class, r.adapted.per_class)}
+        for task in report.probe.tasks
+        for r in task.results
+        if (r.protocol, r.context) == believed
+    ]
+
+
+def _training_figures(run: RunSection) -> dict[str, object]:
+    curves = run.curves
+    if curves is None:
+        return {}
+    domains = [
+        figures.Line(name, figures.domain_style(name), points, marked=True)
+        for name, points in curves.validation.items()
+    ]
+    return {
+        "loss": figures.line_chart(
+            [figures.Line("", "raw", curves.loss), figures.Line("", "smoothed", curves.loss_smoothed)],
+            title="Training loss over steps",
+        ),
+        "validation": figures.line_chart(domains, title="Validation loss by domain over steps"),
+        "lr": figures.line_chart(
+            [figures.Line("", "smoothed", curves.lr)],
+            title="Learning rate over steps",
+            height=110,
+            from_zero=True,
+            form=lambda value: f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-") if value else "0",
+        ),
+    }
+
+
+def _mixture_figure(run: RunSection) -> object:
+    info = run.info
+    if info is None or info.data is None:
+        return ""
+    asked = {name: domain.weight for name, domain in info.data.domains.items() if domain.weight is not None}
+    realised = {name: info.plan.realised[name] for name in asked if info.plan and name in info.plan.realised}
+    return figures.shares(asked, realised)
+
+
+def _rules(report: Report) -> list[tuple[str, int, list[str], str]]:
+    """(protocol, version, contexts, rules) without repetition, in the order of the table."""
+    contexts: dict[tuple[str, int, str], list[str]] = {}
+    for task in report.probe.tasks:
+        for result in task.results:
+            seen = contexts.setdefault((result.protocol, result.version, result.rules), [])
+            if result.context not in seen:
+                seen.append(result.context)
+    return [(protocol, version, seen, rules) for (protocol, version, rules), seen in contexts.items()]
+
+
+def _versions(report: Report) -> list[tuple[str, str | None, str | None]]:
+    """(package, in training, in probing)."""
+    training = report.run.info.versions if report.run and report.run.info else {}
+    probing = report.probe.versions
+    return [(name, training.get(name), probing.get(name)) for name in sorted(training.keys() | probing.keys())]

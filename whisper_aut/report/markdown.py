@@ -1,0 +1,234 @@
+"""The report in Markdown, and its main table as Markdown (for a README) and as plain text (for a terminal)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from whisper_aut.progress import format_duration
+from whisper_aut.report.content import Report, RunSection, is_noncommercial
+from whisper_aut.report.verdict import Row, p_text, signed
+
+COLUMNS = (
+    "task", "clips", "classes", "protocol", "context",
+    "base [95%]", "adapted [95%]", "Δ points [95%]", "p", "p Holm", "verdict",
+)  # fmt: skip
+RIGHT_ALIGNED = frozenset({1, 2, 5, 6, 7, 8, 9})
+LEAKAGE = (
+    "Whether audio of the probing tasks is also in the training data has not been checked. If it is, gains are "
+    "overstated; compare the sources below with the tasks before you believe them."
+)
+
+
+def table_cells(row: Row) -> tuple[str, ...]:
+    """One row of the main table, as text, in the order of ``COLUMNS``."""
+    return (
+        row.task,
+        str(row.num_clips),
+        str(row.num_classes),
+        row.protocol,
+        row.context,
+        f"{row.base:.1f} [{row.base_interval[0]:.1f}, {row.base_interval[1]:.1f}]",
+        f"{row.adapted:.1f} [{row.adapted_interval[0]:.1f}, {row.adapted_interval[1]:.1f}]",
+        f"{signed(row.delta)} [{signed(row.interval[0])}, {signed(row.interval[1])}]",
+        p_text(row.p_value),
+        p_text(row.p_holm),
+        row.verdict,
+    )
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The main table in Markdown; the rows that the verdict rests on are bold in task and change."""
+    lines = [_line(COLUMNS), _line(["---:" if i in RIGHT_ALIGNED else "---" for i in range(len(COLUMNS))])]
+    for row in rows:
+        cells = [escape(cell) for cell in table_cells(row)]
+        if row.believed:
+            for index in (0, 7, 10):
+                cells[index] = f"**{cells[index]}**"
+        lines.append(_line(cells))
+    return "\n".join(lines) + "\n"
+
+
+def terminal_table(rows: Sequence[Row]) -> str:
+    """The main table as aligned plain text. ``*`` marks the rows that the verdict rests on."""
+    body = [[printable(cell) for cell in table_cells(row)] for row in rows]
+    for row, cells in zip(rows, body, strict=True):
+        cells[0] = f"{'*' if row.believed else ' '} {cells[0]}"
+    grid = [["  task", *COLUMNS[1:]], *body]
+    widths = [max(_width(line[i]) for line in grid) for i in range(len(COLUMNS))]
+    lines = ["  ".join(_pad(cell, widths[i], i in RIGHT_ALIGNED) for i, cell in enumerate(line)) for line in grid]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def render_markdown(report: Report) -> str:
+    """The whole report as one Markdown document."""
+    probe = report.probe
+    parts = [
+        f"# {escape(report.title)}",
+        f"**{escape(report.summary.sentence)}**",
+        report.summary.basis,
+        _gate(report),
+        f"**Leakage: {report.leakage}.** {LEAKAGE}",
+        _list("Read with care", report.summary.cautions),
+        _list("Notes", report.notes),
+        _list("Not in this report", report.missing),
+        "## Probe",
+        markdown_table(report.rows),
+        "Accuracies in percent, 95% bootstrap intervals over recordings; Δ is adapted minus base on the same clips; "
+        "p is the exact two-sided McNemar test, p Holm the same corrected over the tasks of one protocol and context. "
+        "Bold: the rows that the verdict rests on.",
+        _list("Protocols", sorted({_rule(report, row) for row in report.rows})),
+        f"Base: {code(probe.base.name)}, adapted: {code(probe.adapted.name)}.",
+        *(_run(report.run) if report.run else []),
+        "## How it was run",
+        _commands(report),
+        _hashes(report),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _rule(report: Report, row: Row) -> str:
+    """The protocol's own sentence."""
+    results = next(task.results for task in report.probe.tasks if task.name == row.task)
+    rules = next(r.rules for r in results if (r.protocol, r.context) == (row.protocol, row.context))
+    return f"{row.protocol} (version {row.version}): {rules}"
+
+
+def _gate(report: Report) -> str:
+    checks = report.gate.checks
+    if not checks:
+        return "Gate: none was asked for."
+    head = f"**Gate: {'passed' if report.gate.passed else 'FAILED'}.**"
+    return "\n".join([head, "", *(f"- {'pass' if c.passed else '**fail**'}: {escape(c.text())}" for c in checks)])
+
+
+def _run(run: RunSection) -> list[str]:
+    parts = ["## Training"]
+    info = run.info
+    planned = info.steps_planned if info else None
+    state = "finished" if run.finished else "did not finish"
+    parts.append(f"The run {state}: last step {run.last_step if run.last_step is not None else 'not recorded'}"
+                 f" of {planned if planned is not None else 'an unrecorded number'}.")  # fmt: skip
+    if run.noncommercial:
+        parts.append(
+            f"**Non-commercial licences.** {len(run.noncommercial)} source(s) of the training data forbid commercial "
+            f"use: {escape(', '.join(run.noncommercial))}."
+        )
+    if run.unlicensed:
+        parts.append(f"**Licence unknown:** {escape(', '.join(run.unlicensed))}.")
+    if info and info.data:
+        lines = [_line(["domain", "weight", "realised", "clips", "hours", "passes", "sources and licences"])]
+        lines.append(_line(["---", "---:", "---:", "---:", "---:", "---:", "---"]))
+        for name, domain in info.data.domains.items():
+            sources = "; ".join(
+                f"{source.name} ({', '.join(mark_license(text) for text in source.licenses) or 'licence not stated'})"
+                for source in domain.sources
+            )
+            plan = info.plan
+            lines.append(
+                _line(
+                    escape(cell)
+                    for cell in (
+                        name,
+                        number(domain.weight, ".3g"),
+                        number(plan.realised.get(name) if plan else None, ".4g"),
+                        number(domain.clips, "d"),
+                        number(domain.hours, ".2f"),
+                        number(plan.passes.get(name) if plan else None, ".2f"),
+                        sources or "not recorded",
+                    )
+                )
+            )
+        parts.append("\n".join(lines))
+    quarantine = run.quarantine
+    parts.append(f"Quarantined clips: {quarantine.num_clips if quarantine else 'not recorded'}.")
+    if run.throughput:
+        t = run.throughput
+        parts.append(
+            f"Throughput (median over steps): {number(t.clips_per_sec, '.3g')} clips/s, "
+            f"{number(t.audio_sec_per_sec, '.3g')} s of audio per second, "
+            f"{number(t.loader_wait_sec, '.3g')} s a step waiting for data; "
+            f"{number(t.audio_hours, '.2f')} h of audio in "
+            f"{format_duration(t.training_sec) if t.training_sec is not None else 'an unrecorded time'} of steps."
+        )
+    if run.curves and run.curves.validation:
+        for name, points in run.curves.validation.items():
+            (first, start), (last, end) = points[0], points[-1]
+            parts.append(
+                f"- validation loss, {escape(name)}: {start:.3f} at step {first:.0f} → {end:.3f} at step {last:.0f}"
+            )
+    return parts
+
+
+def _commands(report: Report) -> str:
+    run = report.run.info.command if report.run and report.run.info else None
+    lines = [f"# train\n{run}" if run else "# train: not recorded", f"# probe\n{report.probe.command}"]
+    return fenced("\n".join(lines))
+
+
+def _hashes(report: Report) -> str:
+    probe = report.probe
+    facts = [f"base weights {probe.base.weights_sha256}", f"adapted weights {probe.adapted.weights_sha256}"]
+    facts += [f"{task.name} clips {task.clips_sha256}" for task in probe.tasks]
+    facts += [f"{name} {version} (probe)" for name, version in probe.versions.items()]
+    facts.append(f"probe seed {probe.seed}")
+    if report.run and (info := report.run.info):
+        facts += [f"{name} {version} (training)" for name, version in info.versions.items()]
+        facts += [f"machine {name}: {value}" for name, value in info.machine.items()]
+        facts += [f"training seed {info.seed}", f"recipe {info.recipe_sha256}"]
+    return fenced("\n".join(facts))
+
+
+def mark_license(text: str) -> str:
+    """A licence's name, loud where it forbids commercial use."""
+    return f"{text}, NON-COMMERCIAL" if is_noncommercial(text) else text
+
+
+def number(value: float | int | None, form: str) -> str:
+    """A number, or the words that it is not there."""
+    return "not recorded" if value is None else format(value, form)
+
+
+def escape(text: str) -> str:
+    """Text from manifests and recipes, so that Markdown shows it and obeys nothing of it."""
+    flat = " ".join(printable(text).split())
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code(text: str) -> str:
+    """Text as inline code, with a fence longer than any in it."""
+    flat = " ".join(printable(text).split())
+    longest = max((len(run) for run in re.findall(r"`+", flat)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {flat} {fence}" if longest else f"`{flat}`"
+
+
+def fenced(text: str) -> str:
+    """A code block, with a fence longer than any in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{fence}\n{printable(text, keep=chr(10))}\n{fence}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """``text`` without control characters: a label must not steer a terminal."""
+    return "".join(c if c in keep or c.isprintable() else "�" for c in text)
+
+
+def _list(title: str, items: Sequence[str]) -> str:
+    return "\n".join([f"**{title}**", "", *(f"- {escape(item)}" for item in items)]) if items else ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide characters take two, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    spaces = " " * (width - _width(text))
+    return spaces + text if right else text + spaces

@@ -1,0 +1,1 @@
+"""Training: engine, loop, checkpoints, validation. Only whisper_aut.train.engine imports DeepSpeed."""

@@ -1,0 +1,328 @@
+"""DeepSpeed, and everything that knows of it: start-up, one step, whole weights and moments in and out.
+
+The rest of the package sees tensors with Hugging Face names and never a partition; this is the only file that imports
+DeepSpeed. Strategy files (``ds_configs/``) say how the work is split; batch sizes, optimizer and precision come from
+the recipe, and a strategy that sets them too is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from whisper_aut.config import TrainConfig
+from whisper_aut.constants import BUCKET_FRAMES
+from whisper_aut.errors import CheckpointError, EnvironmentProblem, RecipeError
+from whisper_aut.model.loss import WhisperSummedLoss
+from whisper_aut.resources import resource
+from whisper_aut.train.checkpoint import Moments, TrainedState
+
+_WHISPER = "whisper."  # WhisperSummedLoss holds the model under this name
+_TIED = "proj_out.weight"  # the same tensor as the decoder's embedding; stored once
+_RECIPE_OWNS = {
+    "train_batch_size": "train.clips_per_step",
+    "train_micro_batch_size_per_gpu": "train.micro_batch_clips",
+    "gradient_accumulation_steps": "train.clips_per_step",
+    "optimizer": "train.lr, train.betas, train.weight_decay",
+    "scheduler": "train.warmup_fraction",
+    "gradient_clipping": "train.max_grad_norm",
+    "bf16": "train.precision",
+    "fp16": "train.precision",
+}
+
+
+def start_distributed() -> tuple[int, int, torch.device]:
+    """Join the process group that the launcher describes, or one of a single process.
+
+    Returns:
+        rank, number of ranks, this rank's device.
+
+    Raises:
+        EnvironmentProblem: DeepSpeed is not installed.
+    """
+    has_gpu = torch.cuda.is_available()
+    if not has_gpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    _import_deepspeed()
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("MASTER_PORT", str(_free_port()))
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if has_gpu:
+        torch.cuda.set_device(local_rank)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if has_gpu else "gloo", timeout=timedelta(minutes=30))
+    device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
+    return dist.get_rank(), dist.get_world_size(), device
+
+
+def stop_distributed() -> None:
+    """Leave the process group, so that no rank waits for one that is gone."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def read_strategy(name_or_path: str) -> dict[str, Any]:
+    """A DeepSpeed strategy by name in ``ds_configs/`` or by path.
+
+    Raises:
+        RecipeError: it is not there, is not JSON, or sets what the recipe owns.
+    """
+    path = Path(name_or_path) if name_or_path.endswith(".json") else resource(f"ds_configs/{name_or_path}.json")
+    try:
+        strategy = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(file.stem for file in resource("ds_configs").glob("*.json")))
+        raise RecipeError(
+            f"train.deepspeed: there is no strategy '{name_or_path}'", remedy=f"use {known}, or the path of a JSON file"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"train.deepspeed: the strategy is not JSON: {error}", where=str(path)) from None
+    stage = strategy.get("zero_optimization", {}).get("stage") if isinstance(strategy, dict) else None
+    if stage not in (1, 2, 3):
+        raise RecipeError(
+            f"train.deepspeed: zero_optimization.stage is {stage}", where=str(path), remedy="set it to 1, 2 or 3"
+        )
+    for key, owner in _RECIPE_OWNS.items():
+        if key in strategy:
+            raise RecipeError(
+                f"the strategy sets '{key}', which the recipe owns", where=str(path), remedy=f"remove it; set {owner}"
+            )
+    return dict(strategy)
+
+
+class Engine:
+    """A model under ZeRO on all ranks, with float32 masters, moments and whole-tensor access.
+
+    Args:
+        loss_module: the model in float32, in its starting state (the base, or a checkpoint's weights).
+        config: batch, optimizer and precision.
+        world_size: number of ranks.
+    """
+
+    def __init__(self, loss_module: WhisperSummedLoss, config: TrainConfig, *, world_size: int) -> None:
+        deepspeed = _import_deepspeed()
+        self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        start = {name: parameter.detach().clone() for name, parameter in _trainable(loss_module)}
+        num_micro_batches = config.clips_per_step // config.micro_batch_clips // world_size
+        settings = read_strategy(config.deepspeed) | {
+            "train_micro_batch_size_per_gpu": config.micro_batch_clips,
+            "gradient_accumulation_steps": num_micro_batches,
+            "gradient_clipping": config.max_grad_norm,
+            "bf16": {"enabled": config.precision == "bf16"},
+            # Micro-batches are summed in float32: sixteen bf16 additions would lose small gradients.
+            "data_types": {"grad_accum_dtype": "fp32"},
+            "steps_per_print": 10**9,
+        }
+        optimizer = torch.optim.AdamW(
+            _decay_groups(loss_module, config.weight_decay), lr=0.0, betas=config.betas, fused=True
+        )
+        with _quiet():
+            self._engine: Any = deepspeed.initialize(model=loss_module, optimizer=optimizer, config=settings)[0]
+        self.module: WhisperSummedLoss = self._engine.module
+        self._zero_stage = int(settings["zero_optimization"]["stage"])
+        self._num_micro_batches = num_micro_batches
+        self._world_size = world_size
+        self._materialise_moments()
+        # DeepSpeed made its masters from weights already rounded to bf16; these are the real ones.
+        self._set_masters(start)
+
+    def backward(self, loss_sum: Tensor, *, step_tokens: int) -> None:
+        """Add the gradient of ``loss_sum`` (this rank's micro-batch) over the step's token count over all ranks.
+
+        ZeRO averages gradients over ranks; the factor turns that average back into a sum.
+        """
+        self._engine.backward(loss_sum * (self._world_size / step_tokens), scale_wrt_gas=False)
+
+    def end_micro_batch(self, lr: float) -> None:
+        """Count one micro-batch done; the last one of a step updates the weights with learning rate ``lr``."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr
+        self._engine.step()
+
+    def __call__(self, features: Tensor, decoder_input_ids: Tensor, labels: Tensor) -> Tensor:
+        """Summed loss of a micro-batch, as ``WhisperSummedLoss.forward``; features are cast to the model's type."""
+        loss: Tensor = self._engine(features.to(self.dtype), decoder_input_ids, labels)
+        return loss
+
+    @property
+    def grad_norm(self) -> float:
+        """Global gradient norm of the last step, before clipping."""
+        norm = self._engine.get_global_grad_norm()
+        return float(norm) if norm is not None else 0.0
+
+    def gather(self, *, rank: int) -> TrainedState | None:
+        """Whole float32 weights and moments, on rank 0; a collective, so that every rank must call it.
+
+        One tensor at a time is whole on the other ranks, so their memory does not grow.
+        """
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        weights: dict[str, Tensor] = {}
+        moments: Moments = {"exp_avg": {}, "exp_avg_sq": {}}
+        for name, parameter in self._named_parameters():
+            if not parameter.requires_grad:
+                with self._gathered(parameter):
+                    value = parameter.detach().float()
+                    if rank == 0:
+                        weights[name] = value.cpu().clone()
+                continue
+            value = safe_get_full_fp32_param(parameter)
+            if rank == 0:
+                weights[name] = value.detach().cpu().clone()
+            for key, tensors in moments.items():
+                value = safe_get_full_optimizer_state(parameter, key)
+                if rank == 0:
+                    tensors[name] = value.detach().cpu().clone()
+        return TrainedState(weights, moments) if rank == 0 else None
+
+    def restore(self, state: TrainedState, *, num_steps_done: int) -> None:
+        """Set masters and moments from a checkpoint, whatever number of ranks or ZeRO stage wrote it.
+
+        Raises:
+            CheckpointError: a tensor is missing or has another shape.
+        """
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        self._set_masters({_WHISPER + name: tensor for name, tensor in state.weights.items()})
+        for name, parameter in self._named_parameters():
+            if not parameter.requires_grad:
+                continue
+            for key, tensors in state.moments.items():
+                value = _fitting(tensors, name, parameter, what=key)
+                if self._zero_stage == 3:
+                    self._set_local(parameter, value, key)
+                else:
+                    safe_set_full_optimizer_state(parameter, value.to(parameter.device), key)
+        self._set_optimizer_step(num_steps_done)
+
+    def _materialise_moments(self) -> None:
+        """Let AdamW create its moments with one step of zero gradients and learning rate zero.
+
+        DeepSpeed links moments to parameters at the first step only; setting them from a checkpoint needs the link.
+        It also shows before any data is read that forward, backward and communication work.
+        """
+        config = self.module.whisper.config
+        device = self._engine.device
+        features = torch.zeros(1, config.num_mel_bins, BUCKET_FRAMES, device=device)
+        tokens = torch.zeros((1, 2), dtype=torch.long, device=device)  # any token: its gradient is multiplied by zero
+        for _ in range(self._num_micro_batches):
+            loss = self(features, tokens, tokens)
+            self.backward(loss * 0.0, step_tokens=1)
+            self.end_micro_batch(lr=0.0)
+        zero = self._engine.optimizer
+        if hasattr(zero, "single_partition_of_fp32_groups"):  # ZeRO-1 and 2
+            from deepspeed.utils import lazy_init_hp_params_optimizer_state
+
+            # DeepSpeed (0.19) links all groups after updating the first one, when the others have no moments yet.
+            for group, partition in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
+                lazy_init_hp_params_optimizer_state(group, partition, zero.optimizer.state)
+        self._set_optimizer_step(0)
+
+    def _set_optimizer_step(self, num_steps_done: int) -> None:
+        """Set Adam's own step count, which its bias correction depends on."""
+        states = [s for s in self._engine.optimizer.optimizer.state.values() if "step" in s]
+        assert states, "the optimizer has no state after a step"
+        for moments in states:
+            moments["step"] = torch.full_like(torch.as_tensor(moments["step"]), num_steps_done)
+
+    def _set_masters(self, values: Mapping[str, Tensor]) -> None:
+        from deepspeed.utils import safe_set_full_fp32_param
+
+        for name, parameter in self._named_parameters():
+            if not parameter.requires_grad:
+                continue
+            value = _fitting(values, _WHISPER + name, parameter, what="weights")
+            if self._zero_stage == 3:
+                self._set_local(parameter, value, None)
+            else:
+                safe_set_full_fp32_param(parameter, value.to(parameter.device))
+
+    def _set_local(self, parameter: Any, value: Tensor, key: str | None) -> None:
+        """This rank's slice of ``value``; ZeRO-3 pads the last rank's slice and its own setter does not."""
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        length = (
+            parameter.ds_tensor.ds_numel if hasattr(parameter.ds_tensor, "ds_numel") else parameter.ds_tensor.numel()
+        )
+        padded = torch.zeros(length * self._world_size, dtype=torch.float32)
+        padded[: value.numel()] = value.reshape(-1)
+        local = padded.narrow(0, length * dist.get_rank(), length).to(parameter.device)
+        if key is None:
+            safe_set_local_fp32_param(parameter, local)
+        else:
+            safe_set_local_optimizer_state(parameter, local, key)
+
+    def _named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """Every parameter once, under its Hugging Face name."""
+        for name, parameter in self.module.named_parameters():
+            yield name.removeprefix(_WHISPER), parameter
+
+    def _gathered(self, parameter: Any) -> contextlib.AbstractContextManager[Any]:
+        if self._zero_stage < 3:
+            return contextlib.nullcontext()
+        deepspeed = _import_deepspeed()
+        context: contextlib.AbstractContextManager[Any] = deepspeed.zero.GatheredParameters([parameter])
+        return context
+
+
+def _trainable(module: WhisperSummedLoss) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+
+
+def _decay_groups(module: WhisperSummedLoss, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, biases and layer norms do not: as in Hugging Face's Trainer, which Whisper is tuned with."""
+    matrices = [parameter for _, parameter in _trainable(module) if parameter.ndim > 1]
+    vectors = [parameter for _, parameter in _trainable(module) if parameter.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _fitting(values: Mapping[str, Tensor], name: str, parameter: Any, *, what: str) -> Tensor:
+    shape = tuple(getattr(parameter, "ds_shape", parameter.shape))
+    value = values.get(name)
+    if value is None or tuple(value.shape) != shape:
+        found = "missing" if value is None else f"of shape {tuple(value.shape)}"
+        raise CheckpointError(
+            f"{what} of '{name}' are {found}; the model needs {shape}", remedy="resume with the recipe's own base"
+        )
+    return value
+
+
+def _import_deepspeed() -> Any:
+    try:
+        with _quiet():
+            import deepspeed
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"training needs DeepSpeed, which cannot be imported: {error}",
+            remedy="pip install 'deepspeed>=0.19' (Linux); probing and exporting work without it",
+        ) from None
+    return deepspeed
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DeepSpeed narrates its start-up at INFO; errors and warnings stay."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

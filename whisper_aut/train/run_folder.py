@@ -1,0 +1,142 @@
+"""A run's folder: where things are, what ``run.json`` says, and whether a recipe may go on in a folder that has a run.
+
+``recipe.yaml`` (resolved), ``run.json``, ``metrics.jsonl``, ``quarantine.jsonl``, ``checkpoints/``, ``tensorboard/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import whisper_aut
+from whisper_aut.config import Recipe, dump_recipe
+from whisper_aut.data.corpus import Corpus
+from whisper_aut.data.plan import Plan
+from whisper_aut.errors import CheckpointError
+from whisper_aut.model.base import BaseModel
+
+# May differ between the parts of one run: they change neither the clips nor the arithmetic's meaning.
+_FREE_TO_CHANGE = (
+    "name", "description", "data.num_workers", "data.max_quarantine_rate", "train.deepspeed",
+    "train.gradient_checkpointing", "train.checkpoint_every_steps", "train.keep_checkpoints",
+    "train.validate_every_steps",
+)  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    versions = {"python": platform.python_version(), "whisper-aut": whisper_aut.__version__}
+    for name in ("torch", "transformers", "deepspeed", "numpy", "soundfile", "soxr", "scikit-learn"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def identity(recipe: Recipe, base: BaseModel, corpus: Corpus, plan: Plan) -> dict[str, Any]:
+    """What must be equal for a run to go on: recipe (but for settings that are free to change), base, data, plan."""
+    return {
+        "recipe": {key: value for key, value in _flat(recipe.model_dump(mode="json")).items() if _matters(key)},
+        "base_sha256": base.weights_sha256,
+        "corpus": corpus.fingerprint,
+        "plan": plan.fingerprint,
+    }
+
+
+def check_identity(run_dir: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse to go on with another recipe, base or data.
+
+    Raises:
+        CheckpointError: they differ; what differs is named.
+    """
+    differing = [
+        f"{key}: {found['recipe'].get(key)!r} in the run, {asked['recipe'].get(key)!r} asked for"
+        for key in sorted({*found["recipe"], *asked["recipe"]})
+        if found["recipe"].get(key) != asked["recipe"].get(key)
+    ]
+    names = {"base_sha256": "the base's weights", "corpus": "the manifests", "plan": "the plan"}
+    differing += [f"{name} changed" for key, name in names.items() if not differing and found[key] != asked[key]]
+    if differing:
+        raise CheckpointError(
+            "the folder holds a run that differs:\n    " + "\n    ".join(differing),
+            where=str(run_dir),
+            remedy="give another --out, or the recipe and data that the run began with",
+        )
+
+
+def write_run_json(
+    run_dir: Path, recipe: Recipe, base: BaseModel, corpus: Corpus, plan: Plan, *, steps: int, world_size: int
+) -> None:
+    """Write ``recipe.yaml`` and ``run.json``, the run's own description, each whole or not at all."""
+    recipe_yaml = dump_recipe(recipe)
+    stats = plan.stats(steps)
+    description = {
+        "name": recipe.name,
+        "description": recipe.description,
+        "base": {
+            "spec": base.spec,
+            "license": base.license,
+            "weights_sha256": base.weights_sha256,
+            "num_parameters": sum(parameter.numel() for parameter in base.model.parameters()),
+        },
+        "recipe_sha256": hashlib.sha256(recipe_yaml.encode()).hexdigest(),
+        "seed": recipe.seed,
+        "steps_planned": steps,
+        "clips_per_step": recipe.train.clips_per_step,
+        "world_size": world_size,
+        "data": corpus.composition(),
+        "plan": {"fingerprint": plan.fingerprint, "window_steps": plan.window_steps, **asdict(stats)},
+        "command": shlex.join(sys.argv),
+        "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": package_versions(),
+        "machine": {
+            "cpu": _cpu_name(),
+            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+    _write_whole(run_dir / "recipe.yaml", recipe_yaml)
+    _write_whole(run_dir / "run.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _matters(key: str) -> bool:
+    # Where the data lies may change; what it is, is in the corpus' fingerprint.
+    return key != "data.root" and not any(key == free or key.startswith(free + ".") for free in _FREE_TO_CHANGE)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, nested in value.items():
+        flat |= _flat(nested, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
