@@ -1,6 +1,7 @@
 """Marks stand where the numbers say."""
 
 import re
+from itertools import pairwise
 from types import ModuleType
 
 import pytest
@@ -51,7 +52,7 @@ def test_labels_at_the_ends_keep_apart_and_above_the_axis() -> None:
     places = sorted(
         float(y) for y in re.findall(r'class="name raw"[^>]* y="([\d.]+)"', str(line_chart(lines, title="t")))
     )
-    assert all(b - a >= 14.9 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 14.9 for a, b in pairwise(places))
     assert places[-1] <= 200
 
 

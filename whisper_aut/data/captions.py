@@ -143,6 +143,6 @@ def load_tokenizer(folder: Path) -> Any:
     if not file.is_file():
         raise BaseModelError(f"there is no tokenizer.json in {folder}", remedy="give the folder of a Whisper model")
     try:
-        return PreTrainedTokenizerFast(tokenizer_file=str(file))  # type: ignore[no-untyped-call]
+        return PreTrainedTokenizerFast(tokenizer_file=str(file))
     except Exception as error:  # the Rust tokenizer raises bare Exception for a file it cannot parse
         raise BaseModelError(f"the tokenizer cannot be read: {error}", where=str(file)) from None

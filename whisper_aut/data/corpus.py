@@ -121,6 +121,13 @@ class Corpus:
             },
         }
 
+    def mean_text_bytes(self) -> float:
+        """Mean length of the training texts in UTF-8 bytes, each domain counted by its weight."""
+        return sum(
+            self.data.mixture[domain].weight * float(pc.mean(pc.binary_length(pool.column("text"))).as_py())
+            for domain, pool in self.train.items()
+        )
+
 
 def load_corpus(data: DataConfig, seed: int, text_encoder: TextEncoder) -> Corpus:
     """Read all manifests of ``data`` and sort their clips into training and validation pools.

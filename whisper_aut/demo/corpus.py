@@ -2,8 +2,8 @@
 
 Training and probing never share a sound. Every clip has its own random stream, keyed by partition (see ``draw``);
 continuous parameters come from disjoint stripes of their ranges; the voices of ``demo_words`` speak nowhere in
-training (other vocal tracts), and each of them is in one fold only. What is shared is what a task is about: the kinds
-of sound, the styles of music, the language.
+training (other vocal tracts), and each of them is in one fold only. Shared are discrete choices and what a task is
+about: the kinds of sound, the styles of music and their instruments, the language.
 
 A clip's bytes depend on (seed, partition, subject, index) alone: not on how many clips are asked for, nor on the
 number of processes.
@@ -104,19 +104,17 @@ def build_corpus(
     for manifest in (*(_manifest(out_dir, d) for d in num_clips), *(_manifest(out_dir, t) for t in num_probe_clips)):
         manifest.unlink(missing_ok=True)
     jobs: list[_Job] = []
-    counts: Mapping[Any, int]
-    for counts in (num_clips, num_probe_clips):
-        for subject, count in counts.items():
-            if count:
-                _audio_dir(out_dir, subject).mkdir(parents=True, exist_ok=True)
-            jobs += [_Job(out_dir, seed, subject, index) for index in range(count)]
+    for subject, count in (*num_clips.items(), *num_probe_clips.items()):
+        if count:
+            _audio_dir(out_dir, subject).mkdir(parents=True, exist_ok=True)
+        jobs += [_Job(out_dir, seed, subject, index) for index in range(count)]
     rows: dict[str, list[dict[str, Any]]] = {}
     made = track(_run(jobs, num_workers), "making the demo's clips", total=len(jobs), unit="clips")
     for job, row in zip(jobs, made, strict=True):
         rows.setdefault(job.subject, []).append(row)
-    for subject in rows:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows[subject])
-        _manifest(out_dir, subject).write_text(lines, encoding="utf-8")
+    for name, made_rows in rows.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made_rows)
+        _manifest(out_dir, name).write_text(lines, encoding="utf-8")
     return CorpusPaths(
         root=out_dir,
         train={domain: _manifest(out_dir, domain) for domain in DOMAINS if domain in rows},

@@ -3,7 +3,8 @@
 Every clip has its own generator, derived from (seed, partition, subject, index): a clip does not depend on the clips
 before it, on how many there are, or on the process that makes it. A continuous parameter (tempo, pitch, rate, decay)
 is drawn from ``STRIPES`` equal stripes of its range: training takes the even ones, probing the odd ones. Both cover
-the whole range, and no value of one can occur in the other.
+the whole range, and no value of one can occur in the other. What varies inside a clip (noise, the jitter of single
+events, phases) comes straight from the clip's generator, and discrete choices (which place, which key) are shared.
 """
 
 from __future__ import annotations

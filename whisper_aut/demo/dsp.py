@@ -5,6 +5,8 @@ Signals are float32 arrays [S] at 16 kHz unless a docstring says otherwise.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, signal
@@ -12,8 +14,14 @@ from scipy import fft, signal
 from whisper_aut.constants import SAMPLE_RATE
 
 Wave = npt.NDArray[np.float32]
+Curve = npt.NDArray[np.floating[Any]]
 
 _NYQUIST = SAMPLE_RATE / 2
+
+
+def as_wave(values: npt.ArrayLike) -> Wave:
+    """``values`` as float32."""
+    return np.asarray(values, dtype=np.float32)
 
 
 def samples(duration_sec: float) -> int:
@@ -23,7 +31,7 @@ def samples(duration_sec: float) -> int:
 
 def seconds(num_samples: int) -> Wave:
     """Time of every sample, in seconds."""
-    return (np.arange(num_samples) / SAMPLE_RATE).astype(np.float32)
+    return as_wave(np.arange(num_samples) / SAMPLE_RATE)
 
 
 def noise(rng: np.random.Generator, num_samples: int, slope_db: float = 0.0) -> Wave:
@@ -49,7 +57,7 @@ def band(wave: Wave, low_hz: float | None, high_hz: float | None, order: int = 2
         sections = signal.butter(order, low, "highpass", fs=SAMPLE_RATE, output="sos")
     else:
         sections = signal.butter(order, high, "lowpass", fs=SAMPLE_RATE, output="sos")
-    return signal.sosfilt(sections.astype(np.float32), wave).astype(np.float32)
+    return as_wave(signal.sosfilt(sections.astype(np.float32), wave))
 
 
 def contour(rng: np.random.Generator, num_samples: int, rate_hz: float, low: float, high: float) -> Wave:
@@ -60,29 +68,29 @@ def contour(rng: np.random.Generator, num_samples: int, rate_hz: float, low: flo
     position = np.linspace(0, num_points - 1.001, num_samples)
     left = position.astype(np.int64)
     blend = 0.5 - 0.5 * np.cos(np.pi * (position - left))
-    return (points[left] * (1 - blend) + points[left + 1] * blend).astype(np.float32)
+    return as_wave(points[left] * (1 - blend) + points[left + 1] * blend)
 
 
 def decay(num_samples: int, tau_sec: float, attack_sec: float = 0.002) -> Wave:
     """An envelope that rises in ``attack_sec`` and falls to 1/e in ``tau_sec``."""
     time_sec = seconds(num_samples)
-    return np.exp(-time_sec / tau_sec) * np.minimum(1.0, time_sec / attack_sec)
+    return as_wave(np.exp(-time_sec / tau_sec) * np.minimum(1.0, time_sec / attack_sec))
 
 
 def swell(num_samples: int, rise: float = 0.5) -> Wave:
     """An envelope that rises over the share ``rise`` and falls over the rest, smooth, zero at both ends."""
     share = np.linspace(0, 1, num_samples, dtype=np.float32)
     phase = np.where(share < rise, share / rise, (1 - share) / (1 - rise))
-    return np.sin(0.5 * np.pi * phase) ** 2
+    return as_wave(np.sin(0.5 * np.pi * phase) ** 2)
 
 
-def tone(frequency_hz: Wave | float, num_samples: int, phase: float = 0.0) -> Wave:
+def tone(frequency_hz: Curve | float, num_samples: int, phase: float = 0.0) -> Wave:
     """A sine whose frequency may change from sample to sample."""
     steps = np.broadcast_to(np.asarray(frequency_hz, np.float64), (num_samples,)) / SAMPLE_RATE
-    return np.sin(2 * np.pi * (np.cumsum(steps) + phase)).astype(np.float32)
+    return as_wave(np.sin(2 * np.pi * (np.cumsum(steps) + phase)))
 
 
-def harmonics(frequency_hz: Wave | float, num_samples: int, weights: npt.ArrayLike) -> Wave:
+def harmonics(frequency_hz: Curve | float, num_samples: int, weights: npt.ArrayLike) -> Wave:
     """A sum of partials 1, 2, 3, ... of a (changing) fundamental, each with its weight; none above the Nyquist rate."""
     frequency = np.broadcast_to(np.asarray(frequency_hz, np.float64), (num_samples,))
     highest = float(frequency.max())
@@ -94,14 +102,14 @@ def harmonics(frequency_hz: Wave | float, num_samples: int, weights: npt.ArrayLi
     spectrum[1 : len(amplitudes) + 1] = -1j * np.asarray(amplitudes)
     table = fft.irfft(spectrum, 4096) * 2048
     phase = np.cumsum(frequency) / SAMPLE_RATE % 1.0
-    return np.interp(phase, np.arange(4097) / 4096, np.append(table, table[0])).astype(np.float32)
+    return as_wave(np.interp(phase, np.arange(4097) / 4096, np.append(table, table[0])))
 
 
-def add_at(target: Wave, event: Wave, start: int, gain: float = 1.0) -> None:
+def add_at(target: Wave, event: Curve, start: int, gain: float = 1.0) -> None:
     """Add ``event`` to ``target`` in place from sample ``start`` on; what reaches beyond either end is cut."""
     first, last = max(0, start), min(len(target), start + len(event))
     if first < last:
-        target[first:last] += np.float32(gain) * event[first - start : last - start]
+        target[first:last] += as_wave(gain * event[first - start : last - start])
 
 
 def rms(wave: Wave) -> float:
@@ -128,7 +136,7 @@ def mix(front: Wave, back: Wave, snr_db: float) -> Wave:
     """``front`` (active level one) over ``back``, ``snr_db`` decibels below it. Both are [S]."""
     loud = active_rms(front)
     scaled = front / np.float32(loud) if loud > 1e-9 else front
-    return (scaled + at_rms(back, 10 ** (-snr_db / 20))).astype(np.float32)
+    return as_wave(scaled + at_rms(back, 10 ** (-snr_db / 20)))
 
 
 def reverb(wave: Wave, rng: np.random.Generator, rt60_sec: float, wet: float) -> Wave:
@@ -137,7 +145,7 @@ def reverb(wave: Wave, rng: np.random.Generator, rt60_sec: float, wet: float) ->
     response = noise(rng, length) * np.exp(-6.9 * seconds(length) / rt60_sec)
     response = band(response, 100.0, 6000.0, order=1)
     tail = signal.fftconvolve(wave, response)[: len(wave)].astype(np.float32)
-    return ((1 - wet) * wave + wet * at_rms(tail, rms(wave))).astype(np.float32)
+    return as_wave((1 - wet) * wave + wet * at_rms(tail, rms(wave)))
 
 
 def to_pcm16(wave: Wave, peak: float) -> npt.NDArray[np.int16]:

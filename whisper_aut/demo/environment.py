@@ -9,7 +9,8 @@ import numpy as np
 from whisper_aut.demo import dsp
 from whisper_aut.demo.draw import Draw
 from whisper_aut.demo.dsp import Wave
-from whisper_aut.demo.sounds import KINDS, Sound
+from whisper_aut.demo.sound import Sound
+from whisper_aut.demo.sounds import KINDS
 
 KIND_NAMES = tuple(KINDS)
 

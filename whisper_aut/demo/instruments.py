@@ -22,7 +22,7 @@ def _gate(num_samples: int, attack_sec: float, release_sec: float) -> Wave:
     """An envelope for sustained notes."""
     time_sec = dsp.seconds(num_samples)
     left_sec = num_samples / SAMPLE_RATE - time_sec
-    return np.minimum(1.0, np.minimum(time_sec / attack_sec, left_sec / release_sec))
+    return dsp.as_wave(np.minimum(1.0, np.minimum(time_sec / attack_sec, left_sec / release_sec)))
 
 
 def _string(hertz: float, n: int, rng: np.random.Generator, brightness: float, loss: float) -> Wave:
@@ -30,11 +30,14 @@ def _string(hertz: float, n: int, rng: np.random.Generator, brightness: float, l
     period = max(2, round(SAMPLE_RATE / hertz - 0.5))
     burst = rng.uniform(-1, 1, period).astype(np.float32)
     softness = 1 + int((1 - brightness) * 8)
-    burst = np.convolve(np.tile(burst, 3), np.ones(softness, np.float32) / softness, "same")[period : 2 * period]
+    smooth = np.convolve(np.tile(burst, 3), np.ones(softness, np.float32) / softness, "same")[period : 2 * period]
     rows = np.empty((n // period + 1, period), np.float32)
-    rows[0] = burst - burst.mean()
+    rows[0] = smooth - smooth.mean()
     for i in range(1, len(rows)):
-        rows[i] = (0.5 * loss) * (rows[i - 1] + np.roll(rows[i - 1], 1))
+        last = rows[i - 1]
+        rows[i, 1:] = last[1:] + last[:-1]
+        rows[i, 0] = last[0] + last[-1]
+        rows[i] *= 0.5 * loss
     return dsp.at_rms(rows.reshape(-1)[:n] * _gate(n, 0.001, 0.02), 0.25)
 
 
@@ -52,13 +55,13 @@ def _distorted(hertz: float, n: int, rng: np.random.Generator, brightness: float
     return dsp.band(np.tanh((6 + 14 * brightness) * clean), 80, 4500, order=1) * np.float32(0.3)
 
 
-def _fm(hertz: float, n: int, ratio: float, index: Wave) -> Wave:
+def _fm(hertz: float, n: int, ratio: float, index: dsp.Curve) -> Wave:
     time_sec = np.arange(n) / SAMPLE_RATE
     # Side bands beyond the Nyquist rate would fold back: the index is limited by what fits.
     fitting = max(0.0, (7500 / hertz - 1) / ratio - 1)
     depth = np.minimum(index, fitting)
     carrier = 2 * np.pi * hertz * time_sec
-    return np.sin(carrier + depth * np.sin(ratio * carrier)).astype(np.float32)
+    return dsp.as_wave(np.sin(carrier + depth * np.sin(ratio * carrier)))
 
 
 def _electric_piano(hertz: float, n: int, rng: np.random.Generator, brightness: float) -> Wave:

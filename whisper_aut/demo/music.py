@@ -160,7 +160,7 @@ def _chords(draw: Draw, style: Style, clock: _Clock, notes: _Notes, voice: str, 
             root = notes.root(bar)
             if root not in rendered:
                 parts = [_note(draw, voice, notes.hertz(root + m, octave), size, brightness) for m in members]
-                rendered[root] = np.sum(parts, axis=0, dtype=np.float32) / np.float32(len(members) ** 0.5)
+                rendered[root] = dsp.as_wave(np.sum(parts, axis=0) / len(members) ** 0.5)
             dsp.add_at(out, rendered[root], start, float(draw.rng.uniform(0.75, 1.0)))
     return out
 
@@ -177,7 +177,8 @@ def _melody(draw: Draw, style: Style, clock: _Clock, notes: _Notes, voice: str, 
         step = int(np.clip(step + draw.rng.integers(-2, 3), -2, 9))
         if on_beat:  # strong beats take the nearest note of the chord
             root = notes.root(bar)
-            step = min((root + m + 7 * o for m in (0, 2, 4) for o in (-1, 0, 1)), key=lambda s, at=step: abs(s - at))
+            near = [root + member + 7 * octave for member in (0, 2, 4) for octave in (-1, 0, 1)]
+            step = near[int(np.argmin(np.abs(np.array(near) - step)))]
         length = int(clock.sixteenth * draw.choice([2, 2, 3, 4]))
         dsp.add_at(
             out, _note(draw, voice, notes.hertz(step, 2 if voice == "trumpet" else 3), length, brightness), start

@@ -2,7 +2,8 @@
 
 The library comes with the Python package ``espeakng_loader`` (extra ``demo``) and is driven through its C interface
 (``speak_lib.h``). espeak-ng keeps state from one utterance to the next (its flutter phase, C's ``rand``), so every
-utterance gets a freshly loaded library and a fixed ``srand``; loading takes well under a millisecond. Voice variants
+utterance gets a freshly loaded library and a fixed ``srand``; loading takes about a millisecond (POSIX: Linux and
+macOS; one thread at a time). Voice variants
 with a ``breath`` line read memory that espeak-ng never set, hence none of them is in the lists below.
 """
 
@@ -85,8 +86,8 @@ def synthesise(text: str, voice: Voice) -> Wave:
         pcm, rate = _speak(library, data_path, text, voice)
     finally:
         # Unloading is the point: the next utterance starts from the library's initial state.
-        getattr(_ctypes, "dlclose", getattr(_ctypes, "FreeLibrary", None))(library._handle)
-    return soxr.resample(pcm.astype(np.float32) / 32768.0, rate, SAMPLE_RATE, "HQ").astype(np.float32)
+        _ctypes.dlclose(library._handle)
+    return dsp.as_wave(soxr.resample(pcm.astype(np.float32) / 32768.0, rate, SAMPLE_RATE, "HQ"))
 
 
 _REMEDY = "pip install 'whisper-aut[demo]'"

@@ -85,10 +85,12 @@ STYLES: dict[str, Style] = {
     ),
     "reggae": Style(
         tempo=(66, 92), quarters=4, scales=("major", "minor"), chords=_POP,
-        drums={"kick": "........x.......", "snare": "........x.......", "hat": "x.x.x.x.x.x.x.x.", "rim": "......x.......x."},
+        drums={"kick": "........x.......", "snare": "........x.......", "hat": "x.x.x.x.x.x.x.x.",
+               "rim": "......x.......x."},
         bass=("1..1..5.....1.5.", "..1.1...5..1...."), comp=("....x.......x...", "..x...x...x...x."), comp_sec=0.12,
         melody_density=0.2, bass_voices=("plucked bass", "sub bass"),
-        comp_voices=("acoustic guitar", "organ", "electric piano"), melody_voices=("organ", "trumpet", "flute"), swing=0.15,
+        comp_voices=("acoustic guitar", "organ", "electric piano"), melody_voices=("organ", "trumpet", "flute"),
+        swing=0.15,
     ),
     "bossa nova": Style(
         tempo=(115, 150), quarters=4, scales=("major", "dorian"), chords=((0, 1, 4, 0), (0, 5, 1, 4), (1, 4, 0, 0)),
@@ -120,7 +122,8 @@ STYLES: dict[str, Style] = {
         melody_voices=("flute", "banjo", "accordion"),
     ),
     "ambient": Style(
-        tempo=(50, 80), quarters=4, scales=("major", "minor", "dorian", "pentatonic"), chords=((0, 3, 5, 3), (0, 5, 0, 5)),
+        tempo=(50, 80), quarters=4, scales=("major", "minor", "dorian", "pentatonic"),
+        chords=((0, 3, 5, 3), (0, 5, 0, 5)),
         drums={}, bass=("1...............", "................"), comp=("x...............",), comp_sec=4.0,
         melody_density=0.18, bass_voices=("sub bass", "synth pad"), comp_voices=("synth pad", "organ"),
         melody_voices=("electric piano", "flute", "music box"),

@@ -48,8 +48,8 @@ def model_card(run: Mapping[str, Any], step: int, num_mel_bins: int) -> str:
         "",
         run["description"] or "An audio encoder adapted from Whisper with whisper-aut.",
         "",
-        f"The encoder of `{run['base']['spec']}` (licence {run['base']['license']}), fine-tuned on speech transcripts and "
-        f"sound captions for {step} steps of {run['clips_per_step']} clips; the decoder is discarded. "
+        f"The encoder of `{run['base']['spec']}` (licence {run['base']['license']}), fine-tuned on speech transcripts "
+        f"and sound captions for {step} steps of {run['clips_per_step']} clips; the decoder is discarded. "
         f"Input: Whisper's log-mel with {num_mel_bins} bins, 16 kHz.",
         "",
         "## Load it",

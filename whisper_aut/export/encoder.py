@@ -1,8 +1,8 @@
 """Export: a checkpoint's encoder without the decoder, in the two forms that Hugging Face's own classes load.
 
-``DIR`` loads with ``WhisperModel.from_pretrained(DIR).encoder``, ``DIR/encoder`` with ``WhisperEncoder.from_pretrained``;
-their keys differ by a prefix, and with the wrong one Hugging Face fills in random weights and only warns. So after
-writing, both are loaded through those classes and every value is compared with the checkpoint.
+``DIR`` loads with ``WhisperModel.from_pretrained(DIR).encoder`` and ``DIR/encoder`` with ``WhisperEncoder``. Their keys
+differ by a prefix, and with the wrong one Hugging Face fills in random weights and only warns. So after writing, both
+are loaded through those classes and every value is compared with the checkpoint.
 """
 
 from __future__ import annotations
@@ -137,10 +137,10 @@ def _read_run(run_dir: Path) -> dict[str, Any]:
 
 
 def _refuse_foreign(out_dir: Path) -> None:
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        if not (out_dir / "whisper_aut.json").is_file():
-            raise CheckpointError(
-                "the output folder holds something that is not an export",
-                where=str(out_dir),
-                remedy="give an empty or new folder",
-            )
+    holds_something = out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir()))
+    if holds_something and not (out_dir / "whisper_aut.json").is_file():
+        raise CheckpointError(
+            "the output folder holds something that is not an export",
+            where=str(out_dir),
+            remedy="give an empty or new folder",
+        )

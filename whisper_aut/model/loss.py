@@ -6,7 +6,7 @@ D width, V vocabulary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class WhisperSummedLoss(nn.Module):
         if gradient_checkpointing:
             # The decoder's layers are Hugging Face's own; the encoder's are checkpointed by ``encode``.
             whisper.model.decoder.gradient_checkpointing = True
-            whisper.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            enable: Any = whisper.gradient_checkpointing_enable
+            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def forward(self, features: Tensor, decoder_input_ids: Tensor, labels: Tensor) -> Tensor:
         """Summed negative log-likelihood.

@@ -56,7 +56,7 @@ def fit_predict_linear(
         for start in range(0, len(shuffled), BATCH_CLIPS):
             batch = shuffled[start : start + BATCH_CLIPS]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(head(features[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(head(features[batch]), targets[batch]).backward()
             optimizer.step()
     with torch.no_grad():
         scores = head(torch.from_numpy(np.ascontiguousarray(test_features, dtype=np.float32)))
@@ -100,7 +100,7 @@ def _predict_by_c(
     )
     model = LogisticRegression(solver="lbfgs", max_iter=MAX_ITERATIONS)
     predictions = []
-    # One BLAS thread: the matrices are small, and two threads on two busy cores made a fit 20 times slower.
+    # One BLAS thread: the matrices are small, and on busy cores BLAS threads spend their time waiting for each other.
     with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
         warnings.simplefilter("error", ConvergenceWarning)  # a head that did not converge is no result
         for c in grid:

@@ -21,7 +21,7 @@ from whisper_aut.model.base import load_encoder
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName, TaskArrays
 from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Score, TaskResult
-from whisper_aut.probe.splits import check_task
+from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.statistics import (
     accuracy,
     accuracy_by,
@@ -50,6 +50,7 @@ def run_probe(
     cache_dir: Path,
     device: str = "cpu",
     precision: Precision = "float32",
+    refold_leaky: bool = False,
     command: str | None = None,
 ) -> ProbeReport:
     """Probe two encoders on the same tasks and write ``out_dir/probe.json``.
@@ -65,6 +66,7 @@ def run_probe(
         cache_dir: of embeddings; safe to share between encoders, tasks and runs.
         device: of the encoder: 'cpu' or 'cuda'.
         precision: of the encoder; bfloat16 is autocast.
+        refold_leaky: deal the folds of a task anew by group where a group stands in several; refused otherwise.
         command: recorded in the results; this process's own where None.
 
     Raises:
@@ -73,7 +75,7 @@ def run_probe(
         AudioError: a clip that cannot be read.
     """
     chosen = _chosen(protocols, contexts)
-    loaded_tasks = _load_tasks(tasks)
+    loaded_tasks = _load_tasks(tasks, refold_leaky)
     needed = sorted({context for _, context in chosen})
     base_record, base_embeddings = _embed_all("base", base, loaded_tasks, needed, cache_dir, device, precision)
     adapted_record, adapted_embeddings = _embed_all(
@@ -126,11 +128,11 @@ def _chosen(protocols: Sequence[ProtocolName], contexts: Sequence[Context]) -> l
     return chosen
 
 
-def _load_tasks(folders: list[Path]) -> list[Task]:
+def _load_tasks(folders: list[Path], refold_leaky: bool) -> list[Task]:
     """All tasks, checked before the first encoder is loaded: a mistake in the last costs no hour of embedding."""
     if not folders:
         raise ProbeError("no task is given", remedy="give a folder with clips.jsonl")
-    tasks = [load_task(folder) for folder in folders]
+    tasks = [refold(load_task(folder)) if refold_leaky else load_task(folder) for folder in folders]
     for name, count in Counter(task.name for task in tasks).items():
         if count > 1:
             raise ProbeError(f"{count} tasks are named '{name}'", remedy="rename a folder: the task is named after it")
@@ -182,7 +184,7 @@ def _compare(
     adapted_correct = adapted_found.class_ids == arrays.class_ids
     num_gained, num_lost = gained_and_lost(base_correct, adapted_correct)
     difference = adapted_correct.astype(np.int64) - base_correct.astype(np.int64)
-    notes = [*base_found.notes]
+    notes = [*task.notes, *base_found.notes]
     if cut := num_cut(task):
         notes.append(f"{cut} clip(s) last longer than {WINDOW_SEC} s: their first {WINDOW_SEC} s count")
     return ProtocolResult(

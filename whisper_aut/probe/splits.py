@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from whisper_aut.errors import ProbeError
-from whisper_aut.probe.tasks.labelled import LabelledClip, Task
+from whisper_aut.probe.statistics import group_numbers
+from whisper_aut.probe.tasks.labelled import LabelledClip, Task, hash_clips
 
 MIN_TRAIN_CLIPS = 2  # of each tested class in every training part: one to fit on, one to choose C on
 NUM_INNER_FOLDS = 4
@@ -86,8 +87,33 @@ def _refuse_leaks(task: Task, field: str, values: Sequence[str]) -> None:
             f"fold; '{value}' is in fold {one.fold} (clip {one.id}) and in fold {other.fold} (clip {other.id})",
             where=f"{other.where}, field '{field}'",
             remedy="put all clips of one recording into one fold: a head that heard the recording in training is "
-            "tested on its memory",
+            "tested on its memory; or probe with --refold, which deals such a task's folds anew by group",
         )
+
+
+def refold(task: Task) -> Task:
+    """The task with folds dealt anew, as many as before, by class and with every group in one; unchanged where no
+    group stands in two folds. A pure function of the manifest. The task's notes say that the folds are not its own.
+    """
+    folds_of_group: dict[str, set[int]] = {}
+    for clip in task.clips:
+        folds_of_group.setdefault(clip.group, set()).add(clip.fold)
+    if all(len(folds) == 1 for folds in folds_of_group.values()):
+        return task
+    groups = group_numbers([clip.group for clip in task.clips])
+    num_folds = min(len({clip.fold for clip in task.clips}), int(groups.max()) + 1)
+    if num_folds < 2:
+        raise ProbeError(
+            f"the task {task.name} has one group; its folds cannot be dealt by group", remedy="name the recordings"
+        )
+    folds = np.zeros(len(task.clips), dtype=np.int64)
+    folder = StratifiedGroupKFold(num_folds, shuffle=True, random_state=0)
+    labels = np.array([clip.label for clip in task.clips])
+    for fold, (_, test) in enumerate(folder.split(np.zeros((len(labels), 1)), labels, groups), start=1):
+        folds[test] = fold
+    clips = tuple(replace(clip, fold=int(fold)) for clip, fold in zip(task.clips, folds, strict=True))
+    note = "folds dealt anew by group, because the manifest's folds share groups"
+    return replace(task, clips=clips, clips_sha256=hash_clips(clips), notes=(*task.notes, note))
 
 
 def outer_splits(folds: np.ndarray) -> tuple[Split, ...]:

@@ -42,7 +42,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """The main table in Markdown; the rows that the verdict rests on are bold in task and change."""
     lines = [_line(COLUMNS), _line(["---:" if i in RIGHT_ALIGNED else "---" for i in range(len(COLUMNS))])]
     for row in rows:
-        cells = [escape(cell) for cell in table_cells(row)]
+        task, *numbers = table_cells(row)
+        cells = [escape(task), *(cell.replace("|", "\\|").replace("<", "&lt;") for cell in numbers)]
         if row.believed:
             for index in (0, 7, 10):
                 cells[index] = f"**{cells[index]}**"
@@ -193,13 +194,13 @@ def number(value: float | int | None, form: str) -> str:
 
 def escape(text: str) -> str:
     """Text from manifests and recipes, so that Markdown shows it and obeys nothing of it."""
-    flat = " ".join(printable(text).split())
+    flat = printable(" ".join(text.split()))
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def code(text: str) -> str:
     """Text as inline code, with a fence longer than any in it."""
-    flat = " ".join(printable(text).split())
+    flat = printable(" ".join(text.split()))
     longest = max((len(run) for run in re.findall(r"`+", flat)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {flat} {fence}" if longest else f"`{flat}`"

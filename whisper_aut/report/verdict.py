@@ -79,7 +79,7 @@ def verdict_of(delta: float, interval: tuple[float, float], p_holm: float) -> Ve
 
 
 def make_rows(probe: ProbeReport) -> list[Row]:
-    """Every result as a row, tasks in the order of the probe, the row to believe first within its task, then its protocol."""
+    """Every result as a row: tasks as probed, within a task the row to believe first, then its protocol."""
     families: dict[tuple[str, Context], list[tuple[TaskResult, ProtocolResult]]] = {}
     for task in probe.tasks:
         for result in task.results:

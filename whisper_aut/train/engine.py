@@ -8,10 +8,12 @@ the recipe, and a strategy that sets them too is refused.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -313,11 +315,13 @@ def _import_deepspeed() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """DeepSpeed narrates its start-up at INFO; errors and warnings stay."""
+    """DeepSpeed narrates its start-up, with loggers, warnings and prints; errors stay, exceptions of course."""
     before = logging.root.manager.disable
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
 

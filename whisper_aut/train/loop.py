@@ -102,9 +102,7 @@ def train(recipe: Recipe, run_dir: Path) -> Path:
 class _Trainer:
     """One run on one rank. The state of a run is the number of finished steps, weights and moments: nothing else."""
 
-    def __init__(
-        self, prepared: Prepared, run_dir: Path, *, rank: int, world_size: int, device: torch.device
-    ) -> None:
+    def __init__(self, prepared: Prepared, run_dir: Path, *, rank: int, world_size: int, device: torch.device) -> None:
         self.prepared, self.run_dir = prepared, run_dir
         self.rank, self.world_size, self.device = rank, world_size, device
         self.config = prepared.recipe.train
@@ -182,7 +180,7 @@ class _Trainer:
             yield item[1], time.monotonic() - asked_sec
 
     def _step(self, batches: list[Batch], wait_sec: float) -> dict[str, float]:
-        """Forward and backward over this rank's micro-batches, one update over all ranks; returns the step's metrics."""
+        """Forward and backward over this rank's micro-batches, one update over all ranks; the step's metrics."""
         begun_sec = time.monotonic()
         lr = learning_rate(self.num_steps_done, self.prepared.steps, self.config)
         num_quarantined = sum(len(batch.quarantined) for batch in batches)
@@ -257,7 +255,7 @@ class _Trainer:
         return int(state["step"]), TrainedState(read_weights(folder), read_moments(folder))
 
     def _record_quarantine(self, batches: list[Batch], num_clips: int) -> None:
-        """One ledger for all ranks, written by rank 0; the rate counts clips of all ranks, so all ranks stop together."""
+        """One ledger, written by rank 0; the rate counts clips of all ranks, so that all ranks stop together."""
         entries: list[Any] = [None] * self.world_size
         dist.all_gather_object(entries, [entry for batch in batches for entry in batch.quarantined])
         found = [entry for part in entries for entry in part]

@@ -31,7 +31,7 @@ class MetricsLog:
 
             self._file = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
             self._end_torn_line(run_dir / "metrics.jsonl")
-            self._board: Any = SummaryWriter(str(run_dir / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._board: Any = SummaryWriter(str(run_dir / "tensorboard"))
 
     def step(self, **values: float) -> None:
         """One finished step; ``step``, ``loss``, ``step_sec`` and more."""

@@ -39,6 +39,7 @@ class Task:
     folder: Path
     clips: tuple[LabelledClip, ...]
     clips_sha256: str  # over ids, labels, folds, groups, segments and audio bytes, in order
+    notes: tuple[str, ...] = ()  # what the reader of a result must know of the task
 
     @property
     def classes(self) -> list[str]:
@@ -76,7 +77,7 @@ def load_task(folder: Path) -> Task:
         raise ProbeError("the task has no clips", where=str(manifest), remedy=f"write one clip a line: {COLUMNS}")
     _refuse_duplicates(clips)
     _refuse_missing(clips, manifest)
-    return Task(name=root.name, folder=folder, clips=clips, clips_sha256=_hash(clips))
+    return Task(name=root.name, folder=folder, clips=clips, clips_sha256=hash_clips(clips))
 
 
 def _parse_line(line: str, where: str, root: Path) -> LabelledClip:
@@ -174,7 +175,7 @@ def _refuse_missing(clips: tuple[LabelledClip, ...], manifest: Path) -> None:
         )
 
 
-def _hash(clips: tuple[LabelledClip, ...]) -> str:
+def hash_clips(clips: tuple[LabelledClip, ...]) -> str:
     """SHA-256 over everything that a result depends on. Groups that are file paths count by order of appearance, so
     that the same task in another folder has the same hash."""
     digest = hashlib.sha256()

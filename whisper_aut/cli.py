@@ -1,0 +1,282 @@
+"""The command line: parse, call one function, turn an error into an exit code. Nothing else happens here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import whisper_aut
+from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, ProbeError, WhisperAutError
+
+if TYPE_CHECKING:
+    from whisper_aut.train.loop import Prepared
+
+app = typer.Typer(
+    name="whisper-aut",
+    help="Fine-tune Whisper into an encoder for all sound, export it, and prove what was gained and lost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+manifest_app = typer.Typer(help="Check and summarise manifests, the tables of clips.", no_args_is_help=True)
+app.add_typer(manifest_app, name="manifest")
+
+
+def main() -> None:
+    """Entry point: exit codes 0 done, 2 wrong input, 3 gate failed, 75 interrupted with a checkpoint saved."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork after the tokenizer was used
+    try:
+        sys.exit(app(standalone_mode=False) or EXIT_DONE)
+    except WhisperAutError as error:
+        rank = f" (rank {os.environ['RANK']})" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+        print(f"error{rank}: " + "\n".join(error.lines()), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(EXIT_DONE)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
+            print(f"error: {error.format_message()}\n  remedy: add --help to the command", file=sys.stderr)
+            sys.exit(EXIT_WRONG_INPUT)
+        raise
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        print(whisper_aut.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; see data_manifests/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=3e-5 data.root=/data")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/<name of the recipe>]")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print the plan; touch no weight.")
+    ] = False,
+    local_rank: Annotated[int, typer.Option("--local_rank", "--local-rank", hidden=True)] = -1,
+) -> None:
+    """Train, or go on with an interrupted run: the same command again resumes from its newest checkpoint.
+
+    Several GPUs: deepspeed --module whisper_aut train RECIPE.yaml. On SIGTERM, SIGINT or SIGUSR1 a checkpoint is
+    written first and the exit code is 75.
+    """
+    from whisper_aut.config import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    if dry_run:
+        from whisper_aut.train.loop import prepare
+
+        _print_plan(prepare(loaded))
+        return
+    from whisper_aut.train.loop import train as run_training
+
+    run_dir = out or Path("runs") / recipe.stem
+    newest = run_training(loaded, run_dir)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"done: {newest}\nnext: whisper-aut export {run_dir}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the export. [default: RUN/export]")] = None,
+) -> None:
+    """Strip the decoder and write the encoder as Hugging Face loads it, checked by value after reloading."""
+    from whisper_aut.export.encoder import export_encoder
+
+    folder = export_encoder(run, out or run / "export")
+    print(f"exported: {folder}\n  WhisperModel.from_pretrained('{folder}').encoder")
+    print(f"  WhisperEncoder.from_pretrained('{folder / 'encoder'}')")
+
+
+@app.command()
+def probe(
+    base: Annotated[str, typer.Option(help="The encoder to compare with: hub name, folder, or pypi:tiny.en.")],
+    encoder: Annotated[str, typer.Option(help="The adapted encoder: a folder that `whisper-aut export` wrote.")],
+    task: Annotated[
+        list[Path], typer.Option(help="Folder with clips.jsonl (id, audio, duration_sec, label, fold). Repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for probe.json.")] = Path("probe"),
+    seed: Annotated[int, typer.Option(help="Of heads and bootstrap.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings. [default: OUT/cache]")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N. [default: cuda where there is one]")] = "",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
+    refold: Annotated[
+        bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
+    ] = False,
+) -> None:
+    """Linear probes of two encoders on the same clips, paired, by the protocols `paper` and `strict`."""
+    import torch
+
+    from whisper_aut.probe.embed import PRECISIONS
+    from whisper_aut.probe.run import run_probe
+
+    chosen = next((known for known in PRECISIONS if known == precision), None)
+    if chosen is None:
+        raise ProbeError(f"there is no precision '{precision}'", remedy=f"choose from {', '.join(PRECISIONS)}")
+    run_probe(
+        base,
+        encoder,
+        task,
+        out_dir=out,
+        seed=seed,
+        cache_dir=cache or out / "cache",
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        precision=chosen,
+        refold_leaky=refold,
+    )
+    print(f"probed: {out / 'probe.json'}\nnext: whisper-aut report --probe {out / 'probe.json'} --out {out}")
+
+
+@app.command()
+def report(
+    probe_json: Annotated[Path, typer.Option("--probe", help="probe.json, written by `whisper-aut probe`.")],
+    run: Annotated[Path | None, typer.Option(help="Folder of the training run, for curves and data.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json.")] = Path("report"),
+    max_drop: Annotated[
+        list[str] | None, typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK dropped more. Repeatable.")
+    ] = None,
+    note: Annotated[list[str] | None, typer.Option(help="A sentence for the reader. Repeatable.")] = None,
+) -> None:
+    """Write the report and close the gate."""
+    from whisper_aut.report.build import build_report
+    from whisper_aut.report.gate import parse_max_drop
+
+    paths = build_report(
+        run_dir=run, probe_json=probe_json, out_dir=out, max_drop=parse_max_drop(max_drop or []), notes=note or []
+    )
+    print(f"{paths.table}\nreport: {paths.html}")
+    paths.gate.raise_if_failed(paths.html)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, run and report.")] = Path("runs/demo"),
+    base: Annotated[str, typer.Option(help="Hub name, folder, or pypi:tiny.en.")] = "pypi:tiny.en",
+    seed: Annotated[int, typer.Option(help="Of the synthesised data and the plan.")] = 0,
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value for the demo's recipe.")] = None,
+) -> None:
+    """The whole way in about ten minutes on two cores, without a download.
+
+    Makes data, trains, exports, probes and reports; prints each command, so that it can be typed again.
+    """
+    from whisper_aut.demo.run import run_demo
+
+    run_demo(out, base=base, seed=seed, overrides=overrides or [])
+
+
+@app.command()
+def doctor() -> None:
+    """What of this installation works, what is missing, how to mend it."""
+    from whisper_aut.doctor import examine
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "what", "found", "remedy"):
+        table.add_column(title, overflow="fold")
+    checks = examine()
+    marks = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
+    for check in checks:
+        table.add_row(marks[check.status], check.name, check.found, check.remedy)
+    Console().print(table)
+    if any(check.needed and check.status != "ok" for check in checks):
+        raise typer.Exit(EXIT_WRONG_INPUT)
+
+
+@manifest_app.command("validate")
+def manifest_validate(
+    files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")],
+    check_audio: Annotated[bool, typer.Option("--check-audio", help="Decode every clip as well.")] = False,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder with Whisper's tokenizer.json: count tokens, not only bytes.")
+    ] = None,
+    show: Annotated[int, typer.Option(help="Problems shown per file.")] = 20,
+) -> None:
+    """Check manifests and name file, line, field and clip of everything that is wrong."""
+    from whisper_aut.data.manifest_report import validate_manifest
+    from whisper_aut.errors import ManifestError
+
+    num_problems = 0
+    for file in files:
+        outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer, show_progress=True)
+        for problem in outcome.problems[:show]:
+            print(problem, file=sys.stderr)
+        if len(outcome.problems) > show:
+            print(f"… and {len(outcome.problems) - show} more (--show N)", file=sys.stderr)
+        num_problems += len(outcome.problems)
+        print(json.dumps(outcome.summary, ensure_ascii=False))
+    if num_problems:
+        raise ManifestError(f"{num_problems} problem(s) found", remedy="mend the rows named above")
+
+
+@manifest_app.command("stats")
+def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")]) -> None:
+    """Clips, hours, sources, languages, licences, durations: as JSON."""
+    from whisper_aut.data.manifest_report import manifest_stats
+
+    print(json.dumps(manifest_stats(files), indent=1, ensure_ascii=False))
+
+
+def _print_plan(prepared: Prepared) -> None:
+    """What ``train --dry-run`` shows."""
+    from whisper_aut.train.estimate import estimate_run
+
+    recipe, plan, stats = prepared.recipe, prepared.plan, prepared.plan.stats(prepared.steps)
+    console = Console()
+    table = Table("domain", "weight", "realised", "clips", "hours in manifests", "hours read", "passes", box=None)
+    composition: dict[str, Any] = prepared.corpus.composition()["domains"]
+    for domain, part in composition.items():
+        table.add_row(
+            domain,
+            f"{part['weight']:.2%}",
+            f"{stats.realised[domain]:.2%}",  # type: ignore[index]  # composition's keys are domains
+            f"{part['clips']}",
+            f"{part['hours']:.2f}",
+            f"{stats.hours[domain]:.2f}",  # type: ignore[index]
+            f"{stats.passes[domain]:.2f}",  # type: ignore[index]
+        )
+    console.print(table)
+    num_read = max(1, prepared.steps * recipe.train.clips_per_step)
+    mean_clip_sec = sum(stats.hours.values()) * 3600 / num_read
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    parameters = sum(parameter.numel() for parameter in prepared.base.model.parameters())
+    estimate = estimate_run(
+        prepared.base.model.config,
+        parameters,
+        recipe.train,
+        steps=prepared.steps,
+        world_size=world_size,
+        mean_clip_sec=mean_clip_sec,
+        mean_text_tokens=prepared.corpus.mean_text_bytes() / 4,  # English byte-pair tokens have about four bytes
+    )
+    stages = ", ".join(f"ZeRO-{stage} {gb:.2f} GB" for stage, gb in estimate.gb_by_stage.items())
+    console.print(
+        f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
+        f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
+        f"mixture exact every {plan.window_steps} steps\n"
+        f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
+        f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
+        f"model {parameters / 1e6:.1f} M parameters; memory per rank of {world_size}, without activations (estimate): "
+        f"{stages}\n"
+        f"work (estimate): {estimate.total_flops / 1e15:.3g} PFLOP, "
+        f"{estimate.total_flops / num_read / 1e9:.3g} GFLOP a clip, forward and backward\n"
+        f"base {prepared.base.spec} {prepared.base.weights_sha256[:12]}, manifests {prepared.corpus.fingerprint[:12]}, "
+        f"plan {plan.fingerprint[:12]}",
+        highlight=False,
+        soft_wrap=True,
+    )

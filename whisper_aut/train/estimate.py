@@ -1,0 +1,69 @@
+"""What a run will cost before it starts: memory by ZeRO stage and work. Estimates, and called so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from whisper_aut.config import TrainConfig
+from whisper_aut.constants import FRAMES_PER_SEC, MAX_TOKENS, POSITIONS_PER_SEC, WINDOW_POSITIONS
+
+if TYPE_CHECKING:
+    from transformers import WhisperConfig
+
+# Bytes per parameter that ZeRO handles: rounded weights 2, gradients summed in float32 4, float32 master and two
+# moments 12 (Rajbhandari et al. 2020, section 3, with float32 gradient accumulation).
+_WEIGHT_BYTES, _GRAD_BYTES, _OPTIMIZER_BYTES = 2, 4, 12
+_FORWARD_AND_BACKWARD = 3  # a backward costs two forwards
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one run; ``gb_by_stage`` is weights, gradients and optimizer per rank, without activations."""
+
+    num_parameters: int
+    gb_by_stage: dict[int, float]
+    total_flops: float
+
+
+def estimate_run(
+    whisper: WhisperConfig,
+    num_parameters: int,
+    config: TrainConfig,
+    *,
+    steps: int,
+    world_size: int,
+    mean_clip_sec: float,
+    mean_text_tokens: float,
+) -> Estimate:
+    """Estimate memory and work of ``steps`` steps on clips of ``mean_clip_sec`` seconds."""
+    full = config.full_window_fraction
+    clip_flops = (1 - full) * forward_flops(whisper, round(mean_clip_sec * POSITIONS_PER_SEC), mean_text_tokens)
+    clip_flops += full * forward_flops(whisper, WINDOW_POSITIONS, mean_text_tokens)
+    parts = {
+        1: _WEIGHT_BYTES + _GRAD_BYTES + _OPTIMIZER_BYTES / world_size,
+        2: _WEIGHT_BYTES + (_GRAD_BYTES + _OPTIMIZER_BYTES) / world_size,
+        3: (_WEIGHT_BYTES + _GRAD_BYTES + _OPTIMIZER_BYTES) / world_size,
+    }
+    return Estimate(
+        num_parameters=num_parameters,
+        gb_by_stage={stage: num_parameters * size / 1e9 for stage, size in parts.items()},
+        total_flops=_FORWARD_AND_BACKWARD * clip_flops * steps * config.clips_per_step,
+    )
+
+
+def forward_flops(whisper: WhisperConfig, num_positions: int, num_tokens: float) -> float:
+    """Multiply-adds counted as two, of one clip's forward: convolutions, encoder, decoder, vocabulary projection."""
+    width = whisper.d_model
+    num_tokens = min(num_tokens, MAX_TOKENS)
+    frames = num_positions * FRAMES_PER_SEC // POSITIONS_PER_SEC
+    convolutions = 2 * 3 * width * (frames * whisper.num_mel_bins + num_positions * width)
+    encoder = whisper.encoder_layers * (
+        num_positions * 2 * (4 * width**2 + 2 * width * whisper.encoder_ffn_dim) + 4 * num_positions**2 * width
+    )
+    decoder = whisper.decoder_layers * (
+        num_tokens * 2 * (6 * width**2 + 2 * width * whisper.decoder_ffn_dim)
+        + num_positions * 2 * 2 * width**2  # keys and values of cross attention
+        + 4 * num_tokens * (num_tokens + num_positions) * width
+    )
+    return float(convolutions + encoder + decoder + 2 * num_tokens * width * whisper.vocab_size)
