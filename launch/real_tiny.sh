@@ -17,7 +17,7 @@ for task in "$data"/probe/*/; do
     if [ -f "${task}clips.jsonl" ]; then tasks+=(--task "${task%/}"); fi
 done
 set -x
-whisper-aut train data_manifests/real_tiny.yaml "data.root=$data/train" "$@" --out "$run"
+whisper-aut train "$ROOT/data_manifests/real_tiny.yaml" "data.root=$data/train" "$@" --out "$run"
 whisper-aut export "$run"
 if [ ${#tasks[@]} -eq 0 ]; then
     echo "no task in $data/probe: nothing to probe" >&2

@@ -4,6 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup_venv demo,dev
 # Unit tests are many small tensors: a second thread costs them more than it gives.
+cd "$ROOT"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 echo "+ ruff check . && ruff format --check . && mypy && pytest $*" >&2
 ruff check .

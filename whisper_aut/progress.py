@@ -53,7 +53,8 @@ class Progress:
         self.done += count
         now = time.monotonic()
         live = self.stream.isatty()
-        due = now - self._last_sec >= (0.2 if live else self.log_every_sec)
+        # The first items carry the start-up of processes and caches; a time left made from them alone alarms people.
+        due = now - self.start_sec >= 2.0 and now - self._last_sec >= (0.2 if live else self.log_every_sec)
         if not self.enabled or not (due or self.done >= self.total):
             return
         self._last_sec = now

@@ -20,9 +20,9 @@ NUM_CLIPS: Mapping[Domain, int] = {"speech": 1600, "environment": 480, "music": 
 NUM_PROBE_CLIPS: Mapping[ProbeName, int] = {"demo_sounds": 240, "demo_music": 160, "demo_words": 120}
 
 _NOTE = (
-    "The data of this demo is synthesised from seed {seed}: speech by espeak-ng, sounds and music by rule. Training and "
-    "probing clips come from disjoint voices and parameters. The numbers show that the way works from end to end; they "
-    "say nothing about recordings."
+    "The data of this demo is synthesised from seed {seed}: speech by espeak-ng, sounds and music by rule. Training "
+    "and probing clips come from disjoint voices and parameters. The numbers show that the way works from end to end; "
+    "they say nothing about recordings."
 )
 
 

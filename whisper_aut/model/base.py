@@ -79,6 +79,8 @@ def load_base(spec: str) -> BaseModel:
             f"positions; Whisper has {WINDOW_POSITIONS} and {MAX_TOKENS}",
             where=spec,
         )
+    # Sinusoids, fixed in every released Whisper; Hugging Face freezes them in a new model but not in a loaded one.
+    model.model.encoder.embed_positions.requires_grad_(False)
     return BaseModel(
         model=model.float().eval(),
         tokenizer=tokenizer,
@@ -217,8 +219,6 @@ def _from_ctranslate2(folder: Path, spec: str) -> tuple[WhisperForConditionalGen
         raise BaseModelError(f"{len(difference)} tensors are missing or too many: {difference[:3]}", where=spec)
     model.load_state_dict(state, strict=True, assign=True)
     model.tie_weights()
-    # Sinusoids: fixed in every released Whisper, and Hugging Face freezes them.
-    model.model.encoder.embed_positions.requires_grad_(False)
     vocabulary = WhisperTokenizer(tokenizer_object=_tokenizer_object(tokenizer_json))
     return model, vocabulary
 
