@@ -81,7 +81,7 @@ def small_whisper() -> Callable[..., Any]:
 
 @pytest.fixture
 def make_corpus(tmp_path: Path) -> Callable[..., Path]:
-    """Makes ``speech.jsonl``, ``environment.jsonl`` and ``music.jsonl`` with WAV files: tones in noise, 0.3 to 0.9 s."""
+    """Makes ``speech.jsonl``, ``environment.jsonl`` and ``music.jsonl`` with WAV files: tones of 0.3 to 0.9 s."""
 
     def make(name: str = "corpus", *, clips_per_domain: int = 12) -> Path:
         folder = tmp_path / name

@@ -47,7 +47,8 @@ def main() -> None:
         sys.exit(EXIT_DONE)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
-            print(f"error: {error.format_message()}\n  remedy: add --help to the command", file=sys.stderr)
+            if message := error.format_message():  # empty where a bare command has printed its help
+                print(f"error: {message}\n  remedy: add --help to the command", file=sys.stderr)
             sys.exit(EXIT_WRONG_INPUT)
         raise
 

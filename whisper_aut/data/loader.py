@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from whisper_aut.constants import HOP_LENGTH, IGNORE_LABEL, Domain, context_frames
+from whisper_aut.constants import HOP_LENGTH, IGNORE_LABEL, MAX_TOKENS, Domain, context_frames
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.corpus import Pool
@@ -26,6 +26,7 @@ from whisper_aut.data.quarantine import QuarantineEntry
 from whisper_aut.errors import AudioError, ManifestError, WhisperAutError
 
 MAX_ATTEMPTS = 9  # the clip itself and eight substitutes; then the loader gives up
+TOKEN_BUCKET = 8  # text is padded to a multiple of it: few shapes, so that kernels made for one are met again
 _PREFETCH = 4  # micro-batches that each worker keeps ready
 
 
@@ -179,12 +180,14 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
                 clips.append(found[0])
                 waveforms.append(found[1])
         texts = [self._text_encoder.encode(clip.text, clip.domain, clip.language) for clip in clips]
+        num_tokens = max((len(text.labels) for text in texts), default=0)
+        num_tokens = min(MAX_TOKENS, num_tokens + -num_tokens % TOKEN_BUCKET)
         end_id = self._text_encoder.end_id
         return Batch(
             waveforms=_padded(waveforms, 0.0, torch.float32, micro_batch.num_frames * HOP_LENGTH),
             num_samples=torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.long),
-            decoder_input_ids=_padded([text.decoder_input_ids for text in texts], end_id, torch.long),
-            labels=_padded([text.labels for text in texts], IGNORE_LABEL, torch.long),
+            decoder_input_ids=_padded([text.decoder_input_ids for text in texts], end_id, torch.long, num_tokens),
+            labels=_padded([text.labels for text in texts], IGNORE_LABEL, torch.long, num_tokens),
             domains=tuple(clip.domain for clip in clips),
             ids=tuple(clip.id for clip in clips),
             micro_batch=micro_batch,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from whisper_aut.constants import MAX_TOKENS, WINDOW_POSITIONS
 from whisper_aut.errors import BaseModelError, EnvironmentProblem
@@ -184,10 +185,7 @@ def _from_ctranslate2(folder: Path, spec: str) -> tuple[WhisperForConditionalGen
     from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
 
     state, num_heads = read_whisper(folder / "model.bin")
-    tokenizer_json = folder / "tokenizer.json"
-    if not tokenizer_json.is_file():
-        raise BaseModelError("the folder has no tokenizer.json", where=str(folder), remedy="convert with the tokenizer")
-    tokens = {item["content"]: item["id"] for item in json.loads(tokenizer_json.read_text("utf-8"))["added_tokens"]}
+    vocabulary, tokens = _read_tokenizer(folder)
     try:
         end, start = tokens["<|endoftext|>"], tokens["<|startoftranscript|>"]
         width, num_bins = state["model.encoder.conv1.weight"].shape[:2]
@@ -210,6 +208,8 @@ def _from_ctranslate2(folder: Path, spec: str) -> tuple[WhisperForConditionalGen
         )
     except KeyError as missing:
         raise BaseModelError(f"the model has no {missing}", where=spec, remedy="give a whole Whisper") from None
+    except (ValueError, IndexError) as error:
+        raise BaseModelError(f"the model's tensors are not Whisper's: {error}", where=spec) from None
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(config)
     state["proj_out.weight"] = state["model.decoder.embed_tokens.weight"]
@@ -217,16 +217,30 @@ def _from_ctranslate2(folder: Path, spec: str) -> tuple[WhisperForConditionalGen
     if expected != set(state):
         difference = sorted(expected ^ set(state))
         raise BaseModelError(f"{len(difference)} tensors are missing or too many: {difference[:3]}", where=spec)
-    model.load_state_dict(state, strict=True, assign=True)
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise BaseModelError(f"the model's tensors do not fit together: {error}", where=spec) from None
     model.tie_weights()
-    vocabulary = WhisperTokenizer(tokenizer_object=_tokenizer_object(tokenizer_json))
-    return model, vocabulary
+    return model, WhisperTokenizer(tokenizer_object=vocabulary)
 
 
-def _tokenizer_object(path: Path) -> Any:
+def _read_tokenizer(folder: Path) -> tuple[Any, dict[str, int]]:
+    """The tokenizer in ``tokenizer.json`` and the ids of its added tokens.
+
+    Raises:
+        BaseModelError: it is missing or damaged.
+    """
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(path))
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise BaseModelError("the folder has no tokenizer.json", where=str(folder), remedy="convert with the tokenizer")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust tokenizer raises bare Exception for a file it cannot parse
+        raise BaseModelError(f"the tokenizer cannot be read: {error}", where=str(path)) from None
+    return tokenizer, {token.content: number for number, token in tokenizer.get_added_tokens_decoder().items()}
 
 
 def _num_layers(state: Mapping[str, torch.Tensor], stack: str) -> int:
@@ -246,7 +260,7 @@ def _from_hugging_face(
             source, dtype=torch.float32, output_loading_info=True, use_safetensors=True
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(spec, folder, error) from None
     _check_complete(info, spec, needed="model.")
     return model, tokenizer
@@ -260,7 +274,7 @@ def _hugging_face_encoder(spec: str, folder: Path | None) -> WhisperEncoder:
         model, info = WhisperModel.from_pretrained(
             str(folder or spec), dtype=torch.float32, output_loading_info=True, use_safetensors=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(spec, folder, error) from None
     # Hugging Face fills what it does not find with random numbers and only warns; for an encoder that is fatal.
     _check_complete(info, spec, needed="encoder.")

@@ -18,6 +18,9 @@ from whisper_aut.model.encode import encode
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
 
+# The number of counted tokens is filled up to a multiple of this with tokens that do not count: kernels are generated
+# or tuned for each shape they meet, and a new number in every micro-batch would keep them at it for a whole run.
+TOKEN_BUCKET = 32
 # Tokens whose logits exist at one time: 1024 x 51 866 x 4 bytes = 212 MB in float32, whatever B and L are.
 TOKENS_PER_CHUNK = 1024
 
@@ -56,8 +59,7 @@ class WhisperSummedLoss(nn.Module):
         hidden = self.whisper.model.decoder(  # [B, L, D]
             input_ids=decoder_input_ids, encoder_hidden_states=states, use_cache=False
         ).last_hidden_state
-        counted = labels != IGNORE_LABEL
-        return self._summed_nll(hidden[counted], labels[counted])
+        return self._summed_nll(*_counted_rows(hidden, labels))
 
     def _summed_nll(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Sum over chunks; logits [N, V] are recomputed in backward, so only one chunk of them ever exists."""
@@ -73,4 +75,13 @@ class WhisperSummedLoss(nn.Module):
 
     def _chunk_nll(self, hidden: Tensor, labels: Tensor) -> Tensor:
         logits = self.whisper.proj_out(hidden).float()
-        return nn.functional.cross_entropy(logits, labels, reduction="sum")
+        return nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_LABEL)
+
+
+def _counted_rows(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """States [N, D] and labels [N] of the positions that count, N filled up with positions whose label is ignored."""
+    rows = (labels.reshape(-1) != IGNORE_LABEL).nonzero().squeeze(1)
+    num_fill = -len(rows) % TOKEN_BUCKET
+    filled = nn.functional.pad(rows, (0, num_fill))  # row 0 again, which the padded labels make ignored
+    chosen = nn.functional.pad(labels.reshape(-1)[rows], (0, num_fill), value=IGNORE_LABEL)
+    return hidden.reshape(-1, hidden.shape[-1])[filled], chosen

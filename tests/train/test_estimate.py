@@ -1,0 +1,57 @@
+"""Work and memory before a run, against published and counted numbers."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import WhisperConfig
+
+from whisper_aut.config import TrainConfig
+from whisper_aut.constants import WINDOW_FRAMES
+from whisper_aut.model.loss import WhisperSummedLoss
+from whisper_aut.train.estimate import estimate_run, forward_flops
+
+LARGE_V3 = WhisperConfig(
+    d_model=1280, encoder_layers=32, decoder_layers=32, encoder_attention_heads=20, decoder_attention_heads=20,
+    encoder_ffn_dim=5120, decoder_ffn_dim=5120, vocab_size=51866, num_mel_bins=128,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("duration_sec", "tokens", "tera"), [(30, 64, 8.1), (10, 64, 2.7), (5, 32, 1.3)])
+def test_large_v3_forward_and_backward_is_as_known(duration_sec, tokens, tera):
+    assert 3 * forward_flops(LARGE_V3, duration_sec * 50, tokens) / 1e12 == pytest.approx(tera, rel=0.05)
+
+
+@pytest.mark.parametrize("num_frames", [200, WINDOW_FRAMES])
+def test_equals_what_pytorch_counts(small_whisper, num_frames):
+    whisper = small_whisper()
+    module = WhisperSummedLoss(whisper)
+    tokens = torch.full((1, 40), 5)
+    # Only the plain kernels are counted exactly; a fused attention is not.
+    whisper.set_attn_implementation("eager")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.zeros(1, 80, num_frames), tokens, tokens)
+    assert forward_flops(whisper.config, num_frames // 2, 40) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_memory_by_stage_follows_the_zero_paper():
+    """18 bytes a parameter; stage 1 splits 12 of them over the ranks, stage 2 16, stage 3 all."""
+    train = TrainConfig(steps=10)
+    estimate = estimate_run(
+        LARGE_V3, 10**9, train, steps=10, world_size=8, mean_clip_sec=10, mean_text_tokens=64
+    )  # fmt: skip
+    assert estimate.gb_by_stage == pytest.approx({1: 6 + 12 / 8, 2: 2 + 16 / 8, 3: 18 / 8})
+    alone = estimate_run(LARGE_V3, 10**9, train, steps=10, world_size=1, mean_clip_sec=10, mean_text_tokens=64)
+    assert set(alone.gb_by_stage.values()) == {18.0}
+
+
+def test_work_counts_steps_clips_and_the_full_window():
+    def flops(**fields) -> float:
+        train = TrainConfig(steps=1, clips_per_step=8, **fields)
+        return estimate_run(
+            LARGE_V3, 1, train, steps=3, world_size=1, mean_clip_sec=10, mean_text_tokens=64
+        ).total_flops
+
+    trimmed, full = flops(full_window_fraction=0.0), flops(full_window_fraction=1.0)
+    assert trimmed == pytest.approx(3 * 8 * 3 * forward_flops(LARGE_V3, 500, 64))
+    assert full == pytest.approx(3 * 8 * 3 * forward_flops(LARGE_V3, 1500, 64))
+    assert flops(full_window_fraction=0.25) == pytest.approx(0.75 * trimmed + 0.25 * full)
