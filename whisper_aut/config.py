@@ -47,6 +47,12 @@ class DomainConfig(Section):
         "nothing for speech (Whisper's own transcribe prompt), ' Sound:' for environment, ' Music:' for music.",
     )
 
+    overlay_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Share of clips that a second, no longer clip of the domain joins, within 6 dB; the text then "
+        "names both. For captions; a transcript of two voices at once is not what Whisper writes.",
+    )
+
 
 class DataConfig(Section):
     """What is read, how much of each domain, and what happens to clips that do not fit."""

@@ -38,7 +38,7 @@ def test_memory_by_stage_follows_the_zero_paper():
     train = TrainConfig(steps=10)
     estimate = estimate_run(
         LARGE_V3, 10**9, train, steps=10, world_size=8, mean_clip_sec=10, mean_text_tokens=64
-    )  # fmt: skip
+    )
     assert estimate.gb_by_stage == pytest.approx({1: 6 + 12 / 8, 2: 2 + 16 / 8, 3: 18 / 8})
     alone = estimate_run(LARGE_V3, 10**9, train, steps=10, world_size=1, mean_clip_sec=10, mean_text_tokens=64)
     assert set(alone.gb_by_stage.values()) == {18.0}

@@ -21,6 +21,7 @@ from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.corpus import Pool
 from whisper_aut.data.manifest import Clip
+from whisper_aut.data.overlay import Overlay, joined_text, overlaid
 from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
 from whisper_aut.data.quarantine import QuarantineEntry
 from whisper_aut.errors import AudioError, ManifestError, WhisperAutError
@@ -78,7 +79,8 @@ def step_batches(
 ) -> Iterator[tuple[int, list[Batch]]]:
     """Steps ``start_step`` to ``start_step + num_steps - 1`` with this rank's batches, in the plan's order.
 
-    What the caller waits in ``next()`` is what it waits for data.
+    The workers start at this call: made before the model grows its optimizer, they do not hold on to memory that
+    training rewrites later. What the caller waits in ``next()`` is what it waits for data.
 
     Args:
         plan: which clips.
@@ -96,7 +98,7 @@ def step_batches(
     """
     plan.check_world_size(world_size)
     share = plan.micro_batches_per_step // world_size
-    dataset = _Batches(_Share(plan, rank, world_size), pools, text_encoder, plan.substitute)
+    dataset = _Batches(_Share(plan, rank, world_size), pools, text_encoder, plan.substitute, plan.partner)
     order = range(start_step * share, (start_step + num_steps) * share)
     batches = _load(dataset, order, num_workers)
     # Not `yield`: what is wrong with the arguments is said now, not at the first step.
@@ -160,9 +162,10 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
         pools: Mapping[Domain, Pool],
         text_encoder: TextEncoder,
         substitute: Callable[[ClipRef, int], ClipRef] | None,
+        partner: Callable[[ClipRef, int], tuple[ClipRef, Overlay] | None] | None = None,
     ) -> None:
         self._micro_batch, self._pools = micro_batch, pools
-        self._text_encoder, self._substitute = text_encoder, substitute
+        self._text_encoder, self._substitute, self._partner = text_encoder, substitute, partner
 
     def __getitem__(self, index: int) -> Batch | WhisperAutError:
         try:
@@ -177,8 +180,9 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
         for ref in micro_batch.clips:
             found = self._read(ref, micro_batch.num_frames * HOP_LENGTH, quarantined)
             if found is not None:
-                clips.append(found[0])
-                waveforms.append(found[1])
+                clip, waveform = self._overlaid(ref, micro_batch.step, *found, quarantined)
+                clips.append(clip)
+                waveforms.append(waveform)
         texts = [self._text_encoder.encode(clip.text, clip.domain, clip.language) for clip in clips]
         num_tokens = max((len(text.labels) for text in texts), default=0)
         num_tokens = min(MAX_TOKENS, num_tokens + -num_tokens % TOKEN_BUCKET)
@@ -194,6 +198,31 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
             quarantined=tuple(quarantined),
         )
 
+    def _overlaid(
+        self,
+        ref: ClipRef,
+        step: int,
+        clip: Clip,
+        waveform: npt.NDArray[np.float32],
+        quarantined: list[QuarantineEntry],
+    ) -> tuple[Clip, npt.NDArray[np.float32]]:
+        """The clip with its partner of this step and a text that names both; the clip alone where that cannot be."""
+        joins = self._partner(ref, step) if self._partner else None
+        if joins is None:
+            return clip, waveform
+        partner_ref, overlay = joins
+        pool = self._pools[partner_ref.domain]
+        partner = pool.clip(partner_ref.row)
+        text = joined_text(clip.text, partner.text, overlay)
+        if self._text_encoder.num_tokens(text, clip.domain, clip.language) > MAX_TOKENS:
+            return clip, waveform
+        try:
+            mixed = overlaid(waveform, _waveform(pool, partner_ref.row, partner), overlay)
+        except AudioError as error:
+            quarantined.append(QuarantineEntry(partner.id, pool.where(partner_ref.row), error.what))
+            return clip, waveform
+        return (clip, waveform) if mixed is None else (replace(clip, text=text), mixed)
+
     def _read(
         self, ref: ClipRef, max_samples: int, quarantined: list[QuarantineEntry]
     ) -> tuple[Clip, npt.NDArray[np.float32]] | None:
@@ -207,12 +236,7 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
                 tried.add(candidate)
                 clip = pool.clip(candidate.row)
                 try:
-                    waveform = read_waveform(
-                        pool.audio_path(candidate.row),
-                        offset_sec=clip.offset_sec,
-                        duration_sec=clip.duration_sec,
-                        clip_id=clip.id,
-                    )
+                    waveform = _waveform(pool, candidate.row, clip)
                     quarantined += lost
                     return clip, waveform
                 except AudioError as error:
@@ -238,6 +262,12 @@ def _load(dataset: _Batches, order: range, num_workers: int) -> Iterator[Batch]:
         if isinstance(item, WhisperAutError):
             raise item
         yield item
+
+
+def _waveform(pool: Pool, row: int, clip: Clip) -> npt.NDArray[np.float32]:
+    return read_waveform(
+        pool.audio_path(row), offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id
+    )
 
 
 def _as_is(item: Any) -> Any:

@@ -29,6 +29,7 @@ from whisper_aut.constants import (
     context_frames,
 )
 from whisper_aut.data.mixture import Pattern
+from whisper_aut.data.overlay import MAX_LEVEL_DB, Overlay
 from whisper_aut.data.permutation import derive_key, mix, permute, shuffled
 from whisper_aut.errors import ManifestError, RecipeError
 
@@ -115,6 +116,7 @@ class Plan:
         micro_batch_clips: clips in one micro-batch.
         full_window_fraction: share of micro-batches that are computed on the full window.
         seed: decides every order in the plan.
+        overlay_fractions: share of each domain's clips that a second clip of the domain joins; 0 where left out.
 
     Attributes:
         micro_batches_per_step: micro-batches in each step.
@@ -134,6 +136,7 @@ class Plan:
         micro_batch_clips: int,
         full_window_fraction: float,
         seed: int,
+        overlay_fractions: Mapping[Domain, float] | None = None,
     ) -> None:
         if clips_per_step % micro_batch_clips:
             raise RecipeError(
@@ -147,6 +150,7 @@ class Plan:
             if samples.min() < 1 or samples.max() > WINDOW_SAMPLES:
                 raise ManifestError(f"domain {domain} has a clip of {samples.max()} samples, not 1 to {WINDOW_SAMPLES}")
         self.clips_per_step, self.micro_batch_clips, self.seed = clips_per_step, micro_batch_clips, seed
+        self._overlay_fractions = {domain: share for domain, share in (overlay_fractions or {}).items() if share}
         self.micro_batches_per_step = clips_per_step // micro_batch_clips
         self._full_fraction = Fraction(full_window_fraction).limit_denominator(1_000_000)
         # The shortest window in which the pattern comes out even, repeated until it holds enough micro-batches.
@@ -205,8 +209,25 @@ class Plan:
 
         Of ``_SUBSTITUTE_CANDIDATES`` keyed candidates the longest that is no longer is taken, else the shortest.
         """
+        return self._other_clip(ref, derive_key(self.seed, "substitute", ref.domain, ref.row, attempt))
+
+    def partner(self, ref: ClipRef, step: int) -> tuple[ClipRef, Overlay] | None:
+        """The clip that joins ``ref`` in ``step``, and how; None where it is heard alone. A pure function, another
+        partner in every step. The partner is extra: the pass over the domain counts it not.
+        """
+        fraction = self._overlay_fractions.get(ref.domain, 0.0)
+        if not fraction:
+            return None
+        key = derive_key(self.seed, "overlay", ref.domain, ref.row, step)
+        chance, level, place = mix(np.arange(3, dtype=np.uint64), key).astype(np.float64) / 2.0**64
+        if chance >= fraction:
+            return None
+        overlay = Overlay(level_db=float(2 * level - 1) * MAX_LEVEL_DB, place=float(place))
+        return self._other_clip(ref, key), overlay
+
+    def _other_clip(self, ref: ClipRef, key: int) -> ClipRef:
+        """The longest of the keyed candidates that is no longer than ``ref``'s clip, else the shortest of them."""
         samples = self._num_samples[ref.domain]
-        key = derive_key(self.seed, "substitute", ref.domain, ref.row, attempt)
         candidates = (mix(np.arange(_SUBSTITUTE_CANDIDATES, dtype=np.uint64), key) % np.uint64(len(samples))).astype(
             np.int64
         )
@@ -319,6 +340,7 @@ class Plan:
                 (
                     _VERSION, _WINDOW_MICRO_BATCHES, BUCKET_FRAMES, FRAMES_PER_SEC, WINDOW_FRAMES, self.seed,
                     self.clips_per_step, self.micro_batch_clips, self._full_fraction, self._pattern.counts,
+                    sorted(self._overlay_fractions.items()),
                 )
             ).encode()
         )  # fmt: skip

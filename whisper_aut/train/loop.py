@@ -77,6 +77,7 @@ def prepare(recipe: Recipe) -> Prepared:
         recipe.train.micro_batch_clips,
         recipe.train.full_window_fraction,
         recipe.seed,
+        {domain: config.overlay_fraction for domain, config in recipe.data.mixture.items()},
     )
     num_clips = sum(len(pool) for pool in corpus.train.values())
     return Prepared(recipe, base, text_encoder, corpus, plan, total_steps(recipe.train, num_clips))

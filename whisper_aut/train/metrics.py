@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -79,14 +80,7 @@ class MetricsLog:
             self._board.close()
 
     def _end_torn_line(self, path: Path) -> None:
-        """A kill can leave half a line; the next one must not be glued to it."""
-        with path.open("rb") as file:
-            content_size = file.seek(0, 2)
-            if content_size:
-                file.seek(content_size - 1)
-                torn = file.read(1) != b"\n"
-            else:
-                torn = False
-        if torn:
-            lines = path.read_text("utf-8", errors="replace").splitlines()
-            path.write_text("".join(line + "\n" for line in lines[:-1]), encoding="utf-8")
+        """A kill can leave half a line; the next one must not be glued to it. Only the half is cut off."""
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)

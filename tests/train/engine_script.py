@@ -1,0 +1,119 @@
+"""Steps of a small random Whisper under the engine or under plain PyTorch, in a process of its own.
+
+DeepSpeed keeps global state, so every engine gets a process. Run as ``engine_script.py JOB.json OUT.pt``; the job's
+keys are read in ``main``. Rank and number of ranks come from the environment, as a launcher sets them.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+from whisper_aut.config import TrainConfig
+from whisper_aut.constants import IGNORE_LABEL
+from whisper_aut.model.loss import WhisperSummedLoss
+from whisper_aut.train.checkpoint import TrainedState
+from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
+
+NUM_MICRO_BATCHES = 4
+LR = 1e-3
+
+
+def make_module(seed: int = 0) -> WhisperSummedLoss:
+    torch.manual_seed(seed)
+    shape = WhisperConfig(
+        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=30, decoder_ffn_dim=30, vocab_size=99, num_mel_bins=80, pad_token_id=0, bos_token_id=0,
+        eos_token_id=0, decoder_start_token_id=1,
+    )  # fmt: skip
+    return WhisperSummedLoss(WhisperForConditionalGeneration(shape).train())
+
+
+def micro_batch(step: int, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, inputs and labels; each micro-batch has its own length and number of counted tokens."""
+    generator = torch.Generator().manual_seed(100 * step + index)
+    features = torch.randn(2, 80, 50 * (1 + index), generator=generator)
+    inputs = torch.randint(2, 99, (2, 6), generator=generator)
+    labels = torch.randint(2, 99, (2, 6), generator=generator)
+    labels[:, 2 + index :] = IGNORE_LABEL
+    return features, inputs, labels
+
+
+def step_tokens(step: int) -> int:
+    return sum(int((micro_batch(step, i)[2] != IGNORE_LABEL).sum()) for i in range(NUM_MICRO_BATCHES))
+
+
+def state_of(module: WhisperSummedLoss, optimizer: torch.optim.Optimizer) -> TrainedState:
+    named = {name.removeprefix("whisper."): p for name, p in module.named_parameters()}
+    moments: Any = {
+        key: {name: optimizer.state[p][key].clone() for name, p in named.items() if p.requires_grad}
+        for key in ("exp_avg", "exp_avg_sq")
+    }
+    return TrainedState({name: p.detach().clone() for name, p in named.items()}, moments)
+
+
+def plain_steps(config: TrainConfig, steps: range) -> tuple[TrainedState, list[float]]:
+    """The reference: PyTorch's AdamW and clipping on the mean over the step's tokens, nothing of ours but the model."""
+    module = make_module()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=config.betas)
+    norms = []
+    for step in steps:
+        total = sum(module(*micro_batch(step, i)) for i in range(NUM_MICRO_BATCHES)) / step_tokens(step)
+        optimizer.zero_grad()
+        total.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)))
+        optimizer.step()
+    return state_of(module, optimizer), norms
+
+
+def engine_steps(engine: Engine, steps: range, rank: int, world: int) -> list[float]:
+    norms = []
+    for step in steps:
+        for index in range(rank, NUM_MICRO_BATCHES, world):
+            engine.backward(engine(*micro_batch(step, index)), step_tokens=step_tokens(step))
+            engine.end_micro_batch(LR)
+        norms.append(engine.grad_norm)
+    return norms
+
+
+def main(job: dict[str, Any], out: Path) -> None:
+    """``plain``: the reference. Else: restore ``start`` (a file) if given, take ``steps``, write state and norms."""
+    torch.set_num_threads(1)
+    config = TrainConfig(
+        steps=10, clips_per_step=8, micro_batch_clips=2, precision=job.get("precision", "fp32"),
+        deepspeed=job.get("strategy", "zero2"), max_grad_norm=job.get("max_grad_norm", 1.0), weight_decay=0.1,
+    )  # fmt: skip
+    steps = range(*job["steps"])
+    if job.get("plain"):
+        state, norms = plain_steps(config, steps)
+        torch.save({"weights": state.weights, "moments": state.moments, "norms": norms}, out)
+        return
+    rank, world, _ = start_distributed()
+    module = make_module(job.get("seed", 0))
+    start = torch.load(job["start"], weights_only=True) if "start" in job else None
+    if start is not None:
+        weights = start["weights"] | {"proj_out.weight": start["weights"]["model.decoder.embed_tokens.weight"]}
+        module.whisper.load_state_dict(weights)
+    engine = Engine(module, config, world_size=world)
+    if start is not None:
+        engine.restore(TrainedState(start["weights"], start["moments"]), num_steps_done=steps.start)
+    norms = engine_steps(engine, steps, rank, world)
+    gathered = engine.gather(rank=rank)
+    assert (gathered is not None) == (rank == 0)
+    if gathered is not None:
+        torch.save({"weights": gathered.weights, "moments": gathered.moments, "norms": norms}, out)
+    stop_distributed()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
