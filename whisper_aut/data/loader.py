@@ -101,7 +101,8 @@ def step_batches(
     dataset = _Batches(_Share(plan, rank, world_size), pools, text_encoder, plan.substitute, plan.partner)
     order = range(start_step * share, (start_step + num_steps) * share)
     batches = _load(dataset, order, num_workers)
-    # Not `yield`: what is wrong with the arguments is said now, not at the first step.
+    # Not `yield`: what is wrong with the arguments is said now, not at the first step, and the workers start now: made
+    # before the model grows its optimizer, they do not hold on to memory that training rewrites later.
     return ((step, [next(batches) for _ in range(share)]) for step in range(start_step, start_step + num_steps))
 
 
@@ -258,7 +259,11 @@ def _load(dataset: _Batches, order: range, num_workers: int) -> Iterator[Batch]:
         prefetch_factor=_PREFETCH if num_workers else None,
         worker_init_fn=_start_worker,
     )
-    for item in loader:
+    return _checked(iter(loader))
+
+
+def _checked(items: Iterator[Batch | WhisperAutError]) -> Iterator[Batch]:
+    for item in items:
         if isinstance(item, WhisperAutError):
             raise item
         yield item

@@ -118,11 +118,11 @@ class _Trainer:
         loss_module = WhisperSummedLoss(
             whisper.to(device).train(), gradient_checkpointing=self.config.gradient_checkpointing
         )
+        self.num_steps_done = resumed[0] if resumed is not None else 0
+        self.steps = self._start_workers()
         self.engine = Engine(loss_module, self.config, world_size=world_size)
         self.log_mel = LogMel(whisper.config.num_mel_bins).to(device)
-        self.num_steps_done = 0
         if resumed is not None:
-            self.num_steps_done = resumed[0]
             self.engine.restore(resumed[1], num_steps_done=resumed[0])
         elif rank == 0:
             write_run_json(
@@ -139,7 +139,7 @@ class _Trainer:
             else:
                 self._validate(log)
             with StopRequest() as stop:
-                for batches, wait_sec in self._steps():
+                for batches, wait_sec in self._waited_for():
                     values = self._step(batches, wait_sec)
                     self.num_steps_done += 1
                     log.step(step=self.num_steps_done, **values)
@@ -161,9 +161,9 @@ class _Trainer:
         assert newest is not None, "the last step saves"
         return newest
 
-    def _steps(self) -> Iterator[tuple[list[Batch], float]]:
-        """This rank's batches of every remaining step, and the seconds waited for them."""
-        steps = step_batches(
+    def _start_workers(self) -> Iterator[tuple[int, list[Batch]]]:
+        """This rank's batches of every remaining step. Before the engine: see ``step_batches``."""
+        return step_batches(
             self.prepared.plan,
             self.prepared.corpus.train,
             self.prepared.text_encoder,
@@ -173,9 +173,12 @@ class _Trainer:
             num_steps=self.prepared.steps - self.num_steps_done,
             num_workers=self.prepared.recipe.data.num_workers,
         )
+
+    def _waited_for(self) -> Iterator[tuple[list[Batch], float]]:
+        """The batches of each step, and the seconds waited for them."""
         while True:
             asked_sec = time.monotonic()
-            item = next(steps, None)
+            item = next(self.steps, None)
             if item is None:
                 return
             yield item[1], time.monotonic() - asked_sec
