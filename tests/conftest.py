@@ -79,12 +79,11 @@ def small_whisper() -> Callable[..., Any]:
     return make
 
 
-@pytest.fixture
-def make_corpus(tmp_path: Path) -> Callable[..., Path]:
-    """Makes ``speech.jsonl``, ``environment.jsonl`` and ``music.jsonl`` with WAV files: tones of 0.3 to 0.9 s."""
+@pytest.fixture(scope="session")
+def write_corpus() -> Callable[..., Path]:
+    """Fills a new folder with one manifest per domain, ``speech.jsonl`` and so on, and WAV files of 0.3 to 0.9 s."""
 
-    def make(name: str = "corpus", *, clips_per_domain: int = 12) -> Path:
-        folder = tmp_path / name
+    def write(folder: Path, *, clips_per_domain: int = 12) -> Path:
         (folder / "audio").mkdir(parents=True)
         generator = np.random.default_rng(0)
         for kind, domain in enumerate(DOMAINS):
@@ -111,10 +110,16 @@ def make_corpus(tmp_path: Path) -> Callable[..., Path]:
             (folder / f"{domain}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return folder
 
-    return make
+    return write
 
 
 @pytest.fixture
+def make_corpus(tmp_path: Path, write_corpus: Callable[..., Path]) -> Callable[..., Path]:
+    """``write_corpus`` into a folder of the test's own."""
+    return lambda **settings: write_corpus(tmp_path / "corpus", **settings)
+
+
+@pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., Path]:
     """Writes ``recipe.yaml`` beside a corpus: six quick steps of four clips; keywords replace fields of ``train``."""
 

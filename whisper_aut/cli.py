@@ -54,7 +54,13 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+def _whole_command(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    local_rank: Annotated[
+        int,
+        typer.Option("--local_rank", hidden=True, help="Given by the deepspeed launcher; LOCAL_RANK says the same."),
+    ] = -1,
+) -> None:
     if version:
         print(whisper_aut.__version__)
         raise typer.Exit
@@ -70,7 +76,6 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan; touch no weight.")
     ] = False,
-    local_rank: Annotated[int, typer.Option("--local_rank", "--local-rank", hidden=True)] = -1,
 ) -> None:
     """Train, or go on with an interrupted run: the same command again resumes from its newest checkpoint.
 

@@ -161,7 +161,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply_override(raw, override)
     if isinstance(data := raw.get("data"), dict):
-        data["root"] = str(Path(str(data["root"])).resolve())
+        data["root"] = str(Path(str(data.get("root", "."))).resolve())
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:

@@ -218,3 +218,33 @@ def test_what_cannot_be_planned_is_refused():
         _plan({"speech": 3, "environment": 0, "music": 2})
     with pytest.raises(ManifestError, match="480001"):
         Plan({"speech": np.array([480_001])}, {"speech": 1.0}, 2, 2, 0.0, 0)
+
+
+def test_a_partner_is_a_pure_function_of_clip_and_step_of_the_same_domain_and_no_longer():
+    samples = {"environment": np.arange(16_000, 96_000, 800), "speech": np.full(50, 16_000)}
+    weights = {"environment": 0.5, "speech": 0.5}
+    plan = Plan(samples, weights, 8, 4, 0.0, 1, {"environment": 0.5})
+    same = Plan(samples, weights, 8, 4, 0.0, 1, {"environment": 0.5})
+    refs = [(step, ref) for step in range(200) for micro in plan.step(step) for ref in micro.clips]
+    found = [plan.partner(ref, step) for step, ref in refs]
+    assert found == [same.partner(ref, step) for step, ref in refs]
+    of_environment = [(ref, pair) for (_, ref), pair in zip(refs, found, strict=True) if ref.domain == "environment"]
+    assert all(pair is None for (_, ref), pair in zip(refs, found, strict=True) if ref.domain == "speech")
+    share = sum(pair is not None for _, pair in of_environment) / len(of_environment)
+    assert abs(share - 0.5) < 0.06  # 800 draws: three and a half standard deviations
+    pairs = [(ref, *pair) for ref, pair in of_environment if pair is not None]
+    lengths = samples["environment"]
+    assert all(partner.domain == "environment" and partner.row != ref.row for ref, partner, _ in pairs)
+    no_longer = [lengths[partner.row] <= lengths[ref.row] for ref, partner, _ in pairs]
+    assert np.mean(no_longer) > 0.9  # the shortest clips have no shorter one
+    assert all(-6 <= overlay.level_db <= 6 and 0 <= overlay.place < 1 for *_, overlay in pairs)
+
+
+def test_overlays_are_part_of_the_fingerprint():
+    samples = {"environment": np.full(50, 16_000)}
+    fingerprints = {
+        Plan(samples, {"environment": 1.0}, 8, 4, 0.0, 1, fractions).fingerprint
+        for fractions in (None, {"environment": 0.25}, {"environment": 0.5})
+    }
+    assert len(fingerprints) == 3
+    assert Plan(samples, {"environment": 1.0}, 8, 4, 0.0, 1, {"environment": 0.0}).fingerprint in fingerprints

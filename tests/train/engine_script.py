@@ -1,11 +1,10 @@
-"""Steps of a small random Whisper under the engine or under plain PyTorch, in a process of its own.
+"""Steps of a small random Whisper under the engine or under plain PyTorch, outside the test process.
 
-DeepSpeed keeps global state, so every engine gets a process. Run as ``engine_script.py JOB.json OUT.pt``; the job's
-keys are read in ``main``. Rank and number of ranks come from the environment, as a launcher sets them.
+Run as ``engine_script.py FOLDER JOB...``: for each name it reads ``FOLDER/JOB.json`` (keys: see ``run``) and writes
+``FOLDER/JOB.pt``. Rank and number of ranks come from the environment, as a launcher sets them.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,9 +84,8 @@ def engine_steps(engine: Engine, steps: range, rank: int, world: int) -> list[fl
     return norms
 
 
-def main(job: dict[str, Any], out: Path) -> None:
-    """``plain``: the reference. Else: restore ``start`` (a file) if given, take ``steps``, write state and norms."""
-    torch.set_num_threads(1)
+def run(job: dict[str, Any], out: Path) -> None:
+    """``plain``: the reference. Else: restore ``start`` (a job) if given, take ``steps``, write state and norms."""
     config = TrainConfig(
         steps=10, clips_per_step=8, micro_batch_clips=2, precision=job.get("precision", "fp32"),
         deepspeed=job.get("strategy", "zero2"), max_grad_norm=job.get("max_grad_norm", 1.0), weight_decay=0.1,
@@ -99,7 +97,7 @@ def main(job: dict[str, Any], out: Path) -> None:
         return
     rank, world, _ = start_distributed()
     module = make_module(job.get("seed", 0))
-    start = torch.load(job["start"], weights_only=True) if "start" in job else None
+    start = torch.load(out.with_name(job["start"] + ".pt"), weights_only=True) if "start" in job else None
     if start is not None:
         weights = start["weights"] | {"proj_out.weight": start["weights"]["model.decoder.embed_tokens.weight"]}
         module.whisper.load_state_dict(weights)
@@ -111,9 +109,14 @@ def main(job: dict[str, Any], out: Path) -> None:
     assert (gathered is not None) == (rank == 0)
     if gathered is not None:
         torch.save({"weights": gathered.weights, "moments": gathered.moments, "norms": norms}, out)
+
+
+def main(folder: Path, names: list[str]) -> None:
+    torch.set_num_threads(1)
+    for name in names:
+        run(json.loads((folder / f"{name}.json").read_text()), folder / f"{name}.pt")
     stop_distributed()
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2:])

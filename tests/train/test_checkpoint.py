@@ -148,7 +148,8 @@ _SAVE_FOR_EVER = """
     def part(step): return {f"t{i}": torch.full((1 << 18,), float(step)) for i in range(8)}  # 8 MB
     print("ready", flush=True)
     for step in range(1, 10**6):
-        save_checkpoint(Path(sys.argv[1]), step, TrainedState(part(step), {"exp_avg": part(step), "exp_avg_sq": {}}), {})
+        trained = TrainedState(part(step), {"exp_avg": part(step), "exp_avg_sq": {}})
+        save_checkpoint(Path(sys.argv[1]), step, trained, {})
         keep_newest(Path(sys.argv[1]), 2)
 """
 

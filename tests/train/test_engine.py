@@ -28,35 +28,62 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+STAGES = ("zero1", "zero2", "zero3")
+PRECISIONS = ("fp32", "bf16")
+CLIPPED: dict[str, Any] = {"steps": [0, 3], "max_grad_norm": 0.5}
+
+# A seed other than the default's in jobs that restore: whatever is not restored would show.
+ONE_RANK: dict[str, dict[str, Any]] = {
+    "plain": {"plain": True, **CLIPPED},
+    "plain-four": {"plain": True, "steps": [0, 4]},
+    **{f"clipped-{stage}": {"strategy": stage, **CLIPPED} for stage in STAGES},
+    **{
+        f"{part}-{stage}-{precision}": {"strategy": stage, "precision": precision, **job}
+        for stage in STAGES
+        for precision in PRECISIONS
+        for part, job in {
+            "half": {"steps": [0, 2]},
+            "restored": {"steps": [2, 2], "seed": 1, "start": f"half-{stage}-{precision}"},
+            "resumed": {"steps": [2, 4], "seed": 1, "start": f"half-{stage}-{precision}"},
+            "unbroken": {"steps": [0, 4]},
+        }.items()
+    },
+}
+TWO_RANKS: dict[str, dict[str, Any]] = {
+    **{f"two-{stage}": {"strategy": stage, **CLIPPED} for stage in STAGES},
+    "on-two": {"strategy": "zero3", "steps": [2, 3], "seed": 1, "start": "half-zero1-fp32"},
+    "on-another-stage": {"strategy": "zero2", "steps": [3, 4], "seed": 1, "start": "on-two"},
+}
+
+
+def launch(folder: Path, jobs: dict[str, dict[str, Any]], num_ranks: int) -> None:
+    """All jobs, one after the other, on ``num_ranks`` processes."""
+    for name, job in jobs.items():
+        (folder / f"{name}.json").write_text(json.dumps(job))
+    port = str(free_port())
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(_SCRIPT), str(folder), *jobs],
+            env=os.environ
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_ranks), "MASTER_PORT": port}
+            | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(num_ranks)
+    ]
+    for process in ranks:
+        errors = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, errors[-3000:]
+
+
 @pytest.fixture(scope="module")
-def run_steps(tmp_path_factory) -> Callable[..., Result]:
-    """Runs ``engine_script.py`` on ``ranks`` processes; equal jobs run once."""
-    done: dict[str, Path] = {}
-
-    def run(*, ranks: int = 1, **job: Any) -> Result:
-        key = json.dumps([ranks, job], sort_keys=True)
-        if key not in done:
-            folder = tmp_path_factory.mktemp("engine")
-            (folder / "job.json").write_text(json.dumps(job))
-            port = str(free_port())
-            children = [
-                subprocess.Popen(
-                    [sys.executable, str(_SCRIPT), str(folder / "job.json"), str(folder / "out.pt")],
-                    env=os.environ
-                    | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_PORT": port}
-                    | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-                for rank in range(ranks)
-            ]
-            for child in children:
-                errors = child.communicate(timeout=120)[1]
-                assert child.returncode == 0, errors[-3000:]
-            done[key] = folder / "out.pt"
-        return dict(torch.load(done[key], weights_only=True)) | {"file": str(done[key])}
-
-    return run
+def results(tmp_path_factory) -> Callable[[str], Result]:
+    """State and gradient norms after each job."""
+    folder = tmp_path_factory.mktemp("engine")
+    launch(folder, ONE_RANK, 1)
+    launch(folder, TWO_RANKS, 2)
+    return lambda name: dict(torch.load(folder / f"{name}.pt", weights_only=True))
 
 
 def assert_close(found: Result, expected: Result, *, rtol: float, atol: float) -> None:
@@ -83,69 +110,54 @@ def assert_equal(found: Result, expected: Result) -> None:
 
 
 @needs_deepspeed
-@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
-def test_three_steps_are_those_of_plain_adamw(run_steps, strategy):
-    """Gradients are clipped (the norm is above 0.5), decayed by group, and weighted by token over micro-batches."""
-    expected = run_steps(plain=True, steps=[0, 3], max_grad_norm=0.5)
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("ranks", ["clipped", "two"])
+def test_three_steps_on_one_rank_or_two_are_those_of_plain_adamw(results, stage, ranks):
+    """Clipped (the norm is above 0.5), decayed by group, micro-batches weighted by their tokens; within rounding,
+    since sums come in another order."""
+    expected = results("plain")
     assert min(expected["norms"]) > 0.5
-    assert_close(run_steps(strategy=strategy, steps=[0, 3], max_grad_norm=0.5), expected, rtol=1e-4, atol=2e-6)
+    assert_close(results(f"{ranks}-{stage}"), expected, rtol=1e-4, atol=2e-6)
 
 
 @needs_deepspeed
-@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
-def test_two_ranks_take_the_steps_of_one(run_steps, strategy):
-    """Sums over ranks come in another order, so equality is within rounding."""
-    expected = run_steps(plain=True, steps=[0, 3], max_grad_norm=0.5)
-    found = run_steps(ranks=2, strategy=strategy, steps=[0, 3], max_grad_norm=0.5)
-    assert_close(found, expected, rtol=1e-4, atol=2e-6)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_state_that_is_gathered_and_restored_comes_back_bit_for_bit(results, stage, precision):
+    assert_equal(results(f"restored-{stage}-{precision}"), results(f"half-{stage}-{precision}"))
 
 
 @needs_deepspeed
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
-def test_a_state_that_is_gathered_and_restored_comes_back_bit_for_bit(run_steps, strategy, precision):
-    before = run_steps(strategy=strategy, steps=[0, 2], precision=precision)
-    # Another seed: whatever is not restored would show.
-    after = run_steps(strategy=strategy, steps=[2, 2], precision=precision, seed=1, start=before["file"])
-    assert_equal(after, before)
-
-
-@needs_deepspeed
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
-def test_a_resumed_run_takes_the_very_steps_of_an_unbroken_one(run_steps, strategy, precision):
-    unbroken = run_steps(strategy=strategy, steps=[0, 4], precision=precision)
-    half = run_steps(strategy=strategy, steps=[0, 2], precision=precision)
-    resumed = run_steps(strategy=strategy, steps=[2, 4], precision=precision, seed=1, start=half["file"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_resumed_run_takes_the_very_steps_of_an_unbroken_one(results, stage, precision):
+    resumed, unbroken = results(f"resumed-{stage}-{precision}"), results(f"unbroken-{stage}-{precision}")
     assert_equal(resumed, unbroken)
     assert resumed["norms"] == unbroken["norms"][2:]
 
 
 @needs_deepspeed
-def test_a_run_goes_on_under_another_stage_and_another_number_of_ranks(run_steps):
-    expected = run_steps(plain=True, steps=[0, 4])
-    first = run_steps(strategy="zero1", steps=[0, 2])
-    second = run_steps(ranks=2, strategy="zero3", steps=[2, 3], seed=1, start=first["file"])
-    third = run_steps(strategy="zero2", steps=[3, 4], seed=1, start=second["file"])
-    third["norms"] = first["norms"] + second["norms"] + third["norms"]
-    assert_close(third, expected, rtol=1e-4, atol=2e-6)
+def test_a_run_goes_on_under_another_stage_and_another_number_of_ranks(results):
+    parts = [results(name) for name in ("half-zero1-fp32", "on-two", "on-another-stage")]
+    found = parts[-1] | {"norms": [norm for part in parts for norm in part["norms"]]}
+    assert_close(found, results("plain-four"), rtol=1e-4, atol=2e-6)
 
 
 @needs_deepspeed
-def test_bf16_keeps_float32_masters(run_steps):
+def test_bf16_keeps_float32_masters(results):
     """A step of 1e-3 is lost on bf16 weights near one; float32 masters have it."""
-    weights = run_steps(strategy="zero1", steps=[0, 2], precision="bf16")["weights"]
+    weights = results("half-zero1-bf16")["weights"]
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     norm = weights["model.encoder.layer_norm.weight"]  # starts at exactly one
     assert not torch.equal(norm, norm.to(torch.bfloat16).float())
 
 
 @needs_deepspeed
-def test_the_frozen_sinusoids_are_in_the_state_and_do_not_move(run_steps):
-    first, later = (run_steps(plain=True, steps=[0, 3], max_grad_norm=0.5), run_steps(strategy="zero3", steps=[0, 4]))
+@pytest.mark.parametrize("job", ["unbroken-zero2-fp32", "unbroken-zero3-fp32"])
+def test_the_frozen_sinusoids_are_in_the_state_and_do_not_move(results, job):
     name = "model.encoder.embed_positions.weight"
-    assert torch.equal(first["weights"][name], later["weights"][name])
-    assert name not in later["moments"]["exp_avg"]
+    assert torch.equal(results(job)["weights"][name], results("plain")["weights"][name])
+    assert name not in results(job)["moments"]["exp_avg"]
 
 
 @needs_deepspeed
@@ -180,15 +192,17 @@ def test_a_strategy_that_sets_what_the_recipe_owns_is_refused(tmp_path, key):
     assert "train." in (caught.value.remedy or "")
 
 
-@pytest.mark.parametrize("content", [{}, [], {"zero_optimization": {"stage": 0}}, {"zero_optimization": {"stage": "2"}}])
+@pytest.mark.parametrize(
+    "content", [{}, [], {"zero_optimization": {"stage": 0}}, {"zero_optimization": {"stage": "2"}}]
+)
 def test_a_strategy_without_a_known_stage_is_refused(tmp_path, content):
-    with pytest.raises(RecipeError, match="zero_optimization.stage is"):
+    with pytest.raises(RecipeError, match=r"zero_optimization\.stage is"):
         read_strategy(write(tmp_path / "mine.json", content))
 
 
 @pytest.mark.parametrize("content", [{"zero_optimization": 2}, {"zero_optimization": None}])
 def test_a_strategy_whose_section_is_no_mapping_is_refused(tmp_path, content):
-    with pytest.raises(RecipeError, match="zero_optimization.stage is"):
+    with pytest.raises(RecipeError, match=r"zero_optimization\.stage is"):
         read_strategy(write(tmp_path / "mine.json", content))
 
 

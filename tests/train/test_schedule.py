@@ -1,5 +1,8 @@
 """The learning rate against transformers' cosine schedule, and the number of steps."""
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
@@ -18,8 +21,7 @@ def test_is_transformers_schedule_but_that_the_first_step_already_learns(steps, 
     """In warm-up transformers' step n has n/W of the rate and ours (n+1)/W: its first step, at rate 0, is wasted."""
     ours = config(steps=steps, warmup_fraction=warmup_fraction)
     rates = [learning_rate(step, steps, ours) for step in range(steps)]
-    warmup_steps = next((step for step, rate in enumerate(rates) if rate == max(rates)), 0)
-    warmup_steps = -(-round(warmup_fraction * steps * 1000) // 1000)
+    warmup_steps = math.ceil(warmup_fraction * steps)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps, steps)
     expected = []
@@ -36,8 +38,8 @@ def test_warm_up_rises_to_the_peak_and_the_cosine_falls_from_it():
     rates = [learning_rate(step, 200, ours) for step in range(200)]
     assert rates[0] == pytest.approx(1e-4)
     assert rates[9] == rates[10] == pytest.approx(1e-3)
-    assert all(low < high for low, high in zip(rates[:9], rates[1:10], strict=True))
-    assert all(high > low for high, low in zip(rates[10:], rates[11:], strict=False))
+    assert all(low < high for low, high in pairwise(rates[:10]))
+    assert all(high > low for high, low in pairwise(rates[10:]))
     assert min(rates) > 0
     assert rates[-1] < 1e-6
 

@@ -124,7 +124,9 @@ def _verify(folder: Path, weights: dict[str, Tensor]) -> None:
 
 def _read_run(run_dir: Path) -> dict[str, Any]:
     try:
-        run: dict[str, Any] = json.loads((run_dir / "run.json").read_text("utf-8"))
+        run = json.loads((run_dir / "run.json").read_text("utf-8"))
+        if not isinstance(run, dict):
+            raise ValueError(f"it holds a {type(run).__name__}, not a mapping")
     except FileNotFoundError:
         raise CheckpointError(
             "there is no training run here: run.json is missing",

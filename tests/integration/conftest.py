@@ -1,0 +1,126 @@
+"""Training runs as a user starts them: processes of their own, real weights, a small corpus."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TIMEOUT_SEC = 240
+
+
+@dataclass
+class Training:
+    """``whisper-aut train`` on one or more ranks, under way or ended."""
+
+    out: Path
+    ranks: list[subprocess.Popen[str]]
+
+    def finish(self) -> tuple[int, str]:
+        """Exit code of the first rank that failed (else 0) and what all ranks wrote to standard error."""
+        errors = [rank.communicate(timeout=TIMEOUT_SEC)[1] for rank in self.ranks]
+        return next((rank.returncode for rank in self.ranks if rank.returncode), 0), "\n".join(errors)
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Wait for something that the run does; fails where the run ends first."""
+        deadline_sec = time.monotonic() + TIMEOUT_SEC
+        while not happened():
+            assert self.ranks[0].poll() is None, self.finish()[1]
+            assert time.monotonic() < deadline_sec, "the run does not get there"
+            time.sleep(0.02)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To the whole process group, as a scheduler does it."""
+        for rank in self.ranks:
+            os.killpg(rank.pid, number)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Whole lines of ``metrics.jsonl``."""
+        path = self.out / "metrics.jsonl"
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def steps(self) -> dict[int, dict[str, Any]]:
+        """Step lines by number; of a step that was run twice the later line counts."""
+        return {line["step"]: line for line in self.metrics() if line["event"] == "step"}
+
+    def sums(self, step: int) -> dict[str, str]:
+        """SHA-256 of the files of a checkpoint."""
+        return dict(json.loads((self.out / "checkpoints" / f"step-{step:08d}" / "sha256.json").read_text()))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def start_training(demo_weights: None) -> Iterator[Callable[..., Training]]:
+    """Starts ``whisper-aut train RECIPE --out OUT [overrides]`` on ``ranks`` processes.
+
+    In the end no process and no checkpoint stays behind: pytest keeps folders, and these are half a gigabyte each.
+    """
+    if find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed")
+
+    started: list[Training] = []
+
+    def start(recipe: Path, out: Path, *overrides: str, ranks: int = 1) -> Training:
+        port = str(_free_port())
+        command = [sys.executable, "-m", "whisper_aut", "train", str(recipe), *overrides, "--out", str(out)]
+        processes = []
+        for rank in range(ranks):
+            launched = {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+            }  # fmt: skip
+            process = subprocess.Popen(
+                command,
+                env=os.environ | launched,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            processes.append(process)
+        started.append(Training(out, processes))
+        return started[-1]
+
+    yield start
+    for training in started:
+        for rank in training.ranks:
+            if rank.poll() is None:
+                rank.kill()
+        shutil.rmtree(training.out / "checkpoints", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory, write_corpus) -> Path:
+    """Twelve clips of each domain, shared by the runs; none of them changes it."""
+    return write_corpus(tmp_path_factory.mktemp("integration") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def recipe(corpus, make_recipe) -> Path:
+    """Six steps of four clips in two micro-batches, a checkpoint every two."""
+    return make_recipe(corpus)
+
+
+@pytest.fixture(scope="session")
+def unbroken(start_training, recipe, tmp_path_factory) -> Training:
+    """The run that nothing disturbs."""
+    training = start_training(recipe, tmp_path_factory.mktemp("unbroken") / "run")
+    code, errors = training.finish()
+    assert code == 0, errors
+    return training

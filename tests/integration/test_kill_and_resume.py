@@ -1,0 +1,78 @@
+"""A run that is killed or asked to stop, and started again, ends bit for bit where an unbroken one ends."""
+
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+READ = ("num_clips", "num_tokens", "audio_sec", "lr", "loss", "grad_norm")
+
+
+def assert_same_run(found, expected) -> None:
+    """Same weights and moments to the last bit, and every step read and computed the same."""
+    assert {key: value for key, value in found.sums(6).items() if key != "state.json"} == {
+        key: value for key, value in expected.sums(6).items() if key != "state.json"
+    }
+    steps, reference = found.steps(), expected.steps()
+    assert sorted(steps) == sorted(reference) == [1, 2, 3, 4, 5, 6]
+    for number, line in reference.items():
+        assert {key: steps[number][key] for key in READ} == {key: line[key] for key in READ}, number
+
+
+def test_the_unbroken_run_learns_and_keeps_its_promises(unbroken):
+    lines = unbroken.metrics()
+    assert [line["event"] for line in lines] == ["validation", *["step"] * 6, "validation", "done"]
+    assert set(lines[0]["loss"]) == {"speech", "environment", "music"}
+    assert all(lines[-2]["loss"][domain] < lines[0]["loss"][domain] for domain in ("environment", "music"))
+    assert sum(line["num_clips"] for line in unbroken.steps().values()) == 24
+    assert sorted(path.name for path in (unbroken.out / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+    assert not (unbroken.out / "quarantine.jsonl").exists()
+
+
+def test_a_run_killed_in_mid_training_resumes_bit_for_bit(unbroken, start_training, recipe, tmp_path):
+    training = start_training(recipe, tmp_path / "run", "data.num_workers=1")
+    training.wait_until(lambda: (tmp_path / "run" / "checkpoints" / "step-00000002").is_dir())
+    training.signal_all(signal.SIGKILL)
+    code, _ = training.finish()
+    assert code == -signal.SIGKILL
+    assert not (tmp_path / "run" / "checkpoints" / "step-00000006").exists()
+
+    # Another number of workers: who reads the clips changes nothing.
+    resumed = start_training(recipe, tmp_path / "run", "data.num_workers=0")
+    code, errors = resumed.finish()
+    assert code == 0, errors
+    assert "going on from" in errors
+    resume = next(line for line in resumed.metrics() if line["event"] == "resume")
+    assert resume["step"] in {2, 4}
+    assert_same_run(resumed, unbroken)
+
+
+def test_a_run_asked_to_stop_saves_leaves_with_75_and_resumes_bit_for_bit(unbroken, start_training, recipe, tmp_path):
+    # No regular checkpoint before the end: the one found is that of the stop.
+    rare = "train.checkpoint_every_steps=100"
+    training = start_training(recipe, tmp_path / "run", rare, "data.num_workers=1")
+    training.wait_until(lambda: bool(training.steps()))
+    training.signal_all(signal.SIGTERM)
+    code, errors = training.finish()
+    assert code == 75, errors
+    assert "error: stopped by SIGTERM after step" in errors
+    assert "Traceback" not in errors
+    stopped_at = max(training.steps())
+    assert stopped_at < 6
+    assert training.sums(stopped_at)
+
+    resumed = start_training(recipe, tmp_path / "run", rare)
+    code, errors = resumed.finish()
+    assert code == 0, errors
+    assert [line["step"] for line in resumed.metrics() if line["event"] == "resume"] == [stopped_at]
+    assert_same_run(resumed, unbroken)
+
+
+def test_another_recipe_is_refused_in_the_folder_of_a_run_and_a_finished_run_is_done(unbroken, start_training, recipe):
+    before = unbroken.sums(6)
+    code, errors = start_training(recipe, unbroken.out, "train.lr=1e-3").finish()
+    assert code == 2
+    assert "train.lr: 3e-05 in the run, 0.001 asked for" in errors
+    assert "Traceback" not in errors
+    assert unbroken.sums(6) == before

@@ -1,0 +1,39 @@
+"""Unreadable clips among good ones: the run goes on, says so, and stops only when they get too many."""
+
+import json
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_corrupt_clip_is_quarantined_counted_and_replaced(start_training, corpus, make_recipe, tmp_path):
+    folder = tmp_path / "corpus"
+    shutil.copytree(corpus, folder)
+    for number in range(0, 12, 2):
+        (folder / "audio" / f"music-{number:03d}.wav").write_text("not a sound")
+    training = start_training(make_recipe(folder, checkpoint_every_steps=100), tmp_path / "run")
+    code, errors = training.finish()
+    assert code == 0, errors
+
+    ledger = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
+    assert ledger
+    assert {entry["id"] for entry in ledger} <= {f"music-{number:03d}" for number in range(0, 12, 2)}
+    assert all(f"{folder / 'music.jsonl'}:" in entry["where"] and entry["reason"] for entry in ledger)
+    steps = training.steps()
+    assert sum(line["quarantined"] for line in steps.values()) == len(ledger)
+    assert [line["num_clips"] for line in steps.values()] == [4] * 6  # each got its substitute
+
+
+def test_a_corpus_without_one_readable_clip_of_a_domain_stops_the_run(start_training, corpus, make_recipe, tmp_path):
+    folder = tmp_path / "corpus"
+    shutil.copytree(corpus, folder)
+    for path in (folder / "audio").glob("music-*.wav"):
+        path.write_bytes(b"")
+    training = start_training(make_recipe(folder), tmp_path / "run")
+    code, errors = training.finish()
+    assert code == 2
+    assert "unreadable" in errors
+    assert "music.jsonl:" in errors
+    assert "Traceback" not in errors
