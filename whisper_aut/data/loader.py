@@ -112,10 +112,10 @@ def validation_batches(
     """All clips of ``pool`` once, by length, each batch trimmed to its longest clip; the last may be smaller.
 
     An unreadable clip is left out and named in ``quarantined`` of its batch; a batch of which nothing is left is not
-    yielded, and the next one names its clips.
+    yielded, and the next one (after the last, the one before) names its clips.
 
     Raises:
-        ManifestError: no clip of the last batches is readable, or a path leaves its manifest's folder.
+        ManifestError: no clip of the pool is readable, or a path leaves its manifest's folder.
     """
     assert pool.domain == domain
     by_length = np.argsort(pool.num_samples, kind="stable")
@@ -131,13 +131,17 @@ def validation_batches(
         for index, rows in enumerate(parts)
     ]
     lost: tuple[QuarantineEntry, ...] = ()
+    ready: Batch | None = None  # held back, so that it can name the lost clips of batches after it
     dataset = _Batches(micro_batches.__getitem__, {domain: pool}, text_encoder, substitute=None)
     for batch in _load(dataset, range(len(micro_batches)), num_workers):
         lost += batch.quarantined
         if batch.ids:
-            yield replace(batch, quarantined=lost)
-            lost = ()
-    if lost:
+            if ready is not None:
+                yield ready
+            ready, lost = replace(batch, quarantined=lost), ()
+    if ready is not None:
+        yield replace(ready, quarantined=ready.quarantined + lost)
+    elif lost:
         raise _unreadable(lost)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +13,7 @@ from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.corpus import Pool
 from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import validation_batches
+from whisper_aut.data.quarantine import QuarantineEntry
 from whisper_aut.train.engine import Engine
 
 
@@ -33,10 +35,18 @@ def validation_loss(
     with torch.no_grad():
         for domain, pool in pools.items():
             total = torch.zeros(2, dtype=torch.float64)
+            lost: list[QuarantineEntry] = []
             for batch in validation_batches(pool, domain, text_encoder, micro_batch_clips):
+                lost += batch.quarantined
                 moved = batch.to(device)
                 loss = engine(log_mel(moved.waveforms), moved.decoder_input_ids, moved.labels)
                 total += torch.tensor([float(loss), float((moved.labels != IGNORE_LABEL).sum())], dtype=torch.float64)
+            if lost and dist.get_rank() == 0:
+                print(
+                    f"warning: validation leaves out {len(lost)} of {len(pool)} clips of {domain}, unreadable; "
+                    f"the first is {lost[0].id} ({lost[0].where}): {lost[0].reason}",
+                    file=sys.stderr,
+                )
             if total[1]:
                 losses[domain] = float(total[0] / total[1])
     engine.module.train()
