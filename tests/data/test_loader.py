@@ -173,6 +173,15 @@ def test_an_unreadable_validation_clip_is_left_out_and_named(corpus_of, text_enc
         list(validation_batches(pool, "music", text_encoder, 2))
 
 
+def test_an_unreadable_last_validation_batch_is_named_by_the_one_before(corpus_of, text_encoder):
+    pool = corpus_of().validation["music"]
+    longest = int(np.argsort(pool.num_samples)[-1])
+    pool.audio_path(longest).unlink()
+    batches = list(validation_batches(pool, "music", text_encoder, 2))
+    assert [len(batch.ids) for batch in batches] == [2, 2]
+    assert [entry.id for batch in batches for entry in batch.quarantined] == [pool.clip(longest).id]
+
+
 def test_real_clips_load(real_data_dir, text_encoder):
     mixture = {domain: {"weight": w, "manifests": [f"{domain}.jsonl"]} for domain, w in WEIGHTS.items()}
     data = DataConfig(root=real_data_dir / "train", mixture=mixture, long_audio="drop")
