@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Lowest first; a part imports from parts before it and from itself. ``resources`` locates files and imports nothing.
+# Lowest first; a part imports from parts before it and from itself. ``resources`` imports nothing.
 ORDER = (
     ("__init__",), ("constants", "errors", "progress", "resources"), ("config",), ("data", "model"), ("train",),
     ("export",), ("probe",), ("report",), ("demo", "bench"), ("doctor",), ("cli",), ("__main__",),
@@ -21,7 +21,7 @@ ALLOWED = {
     "train": {"__init__", "constants", "errors", "progress", "resources", "config", "data", "model"},
     # Checkpoints, the one thing of training that anything later knows.
     "export": {"constants", "errors", "model", "train"},
-    "probe": {"__init__", "constants", "errors", "progress", "data", "model"},
+    "probe": {"__init__", "constants", "errors", "progress", "resources", "data", "model"},
     "report": {"__init__", "constants", "errors", "progress", "probe", "export"},
 }  # fmt: skip
 

@@ -102,11 +102,14 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the export. [default: RUN/export]")] = None,
+    blend: Annotated[
+        float, typer.Option(help="Share of the trained weights; the rest is the base's. Below 1 more of Whisper stays.")
+    ] = 1.0,
 ) -> None:
     """Strip the decoder and write the encoder as Hugging Face loads it, checked by value after reloading."""
     from whisper_aut.export.encoder import export_encoder
 
-    folder = export_encoder(run, out or run / "export")
+    folder = export_encoder(run, out or run / "export", blend=blend)
     print(f"exported: {folder}\n  WhisperModel.from_pretrained('{folder}').encoder")
     print(f"  WhisperEncoder.from_pretrained('{folder / 'encoder'}')")
 

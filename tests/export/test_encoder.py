@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,31 @@ def test_an_empty_folder_and_an_earlier_export_are_replaced(make_run, tmp_path):
 def test_a_base_that_does_not_fit_the_weights_is_found_out_and_nothing_is_left(make_run, small_whisper, tmp_path):
     """What a change in transformers' loading would look like: the reloaded values are not those of the checkpoint."""
     run_dir, _ = make_run()
-    other = BaseModel(small_whisper(vocab_size=51_864, encoder_layers=3), None, "x", "MIT", "")  # type: ignore[arg-type]
+    other = BaseModel(small_whisper(vocab_size=51_864, encoder_layers=3), None, "x", "MIT", "ab")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="does not give the trained weights"):
         export_encoder(run_dir, tmp_path / "out", base=other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_blend_lies_between_base_and_trained_and_is_said_in_the_card(make_run, tmp_path):
+    run_dir, base = make_run()
+    base_weights = {name: t.clone() for name, t in base.model.model.encoder.state_dict().items()}
+    trained = WhisperModel.from_pretrained(export_encoder(run_dir, tmp_path / "all", base=base)).encoder.state_dict()
+    folder = export_encoder(run_dir, tmp_path / "blend", base=base, blend=0.25)
+    for name, found in WhisperEncoder.from_pretrained(folder / "encoder").state_dict().items():
+        torch.testing.assert_close(found, 0.75 * base_weights[name] + 0.25 * trained[name])
+    assert "0.25 × trained + 0.75 × base" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("blend", [0.0, -0.5, 1.5, float("nan")])
+def test_a_blend_outside_its_range_is_refused(make_run, tmp_path, blend):
+    run_dir, base = make_run()
+    with pytest.raises(CheckpointError, match="--blend"):
+        export_encoder(run_dir, tmp_path / "out", base=base, blend=blend)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_base_than_the_runs_is_refused(make_run, tmp_path):
+    run_dir, base = make_run()
+    with pytest.raises(CheckpointError, match="not the one that the run began with"):
+        export_encoder(run_dir, tmp_path / "out", base=replace(base, weights_sha256="other"))

@@ -24,13 +24,14 @@ def is_non_commercial(license_name: str) -> bool:
     return "nc" in parts or "noncommercial" in parts or {"non", "commercial"} <= set(parts)
 
 
-def model_card(run: Mapping[str, Any], step: int, num_mel_bins: int) -> str:
+def model_card(run: Mapping[str, Any], step: int, num_mel_bins: int, blend: float = 1.0) -> str:
     """Markdown with the YAML head that model hubs read.
 
     Args:
         run: ``run.json`` of the training run.
         step: finished steps of the exported checkpoint.
         num_mel_bins: M, which the consumer's feature extractor must use too.
+        blend: share of the trained weights in the export.
     """
     domains = run["data"]["domains"]
     licenses = sorted({name for d in domains.values() for source in d["sources"] for name in source["licenses"]})
@@ -51,6 +52,15 @@ def model_card(run: Mapping[str, Any], step: int, num_mel_bins: int) -> str:
         f"The encoder of `{run['base']['spec']}` (licence {run['base']['license']}), fine-tuned on speech transcripts "
         f"and sound captions for {step} steps of {run['clips_per_step']} clips; the decoder is discarded. "
         f"Input: Whisper's log-mel with {num_mel_bins} bins, 16 kHz.",
+        *(
+            [
+                "",
+                f"The weights are {blend:g} × trained + {1 - blend:g} × base: they keep more of what training did not "
+                "speak of (WiSE-FT, Wortsman et al. 2022).",
+            ]
+            if blend < 1
+            else []
+        ),
         "",
         "## Load it",
         "",

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 _ENCODER = "model.encoder."
 
 
-def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = None) -> Path:
+def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = None, blend: float = 1.0) -> Path:
     """Write the encoder of the newest checkpoint of a run.
 
     Args:
         run_dir: folder of a training run.
         out_dir: a folder that does not exist, is empty, or holds an earlier export (which is replaced).
-        base: the run's base where it is loaded already; only its configuration is used.
+        base: the run's base where it is loaded already.
+        blend: share of the trained weights; the rest is the base's. 1 is what was trained. Below it, the encoder keeps
+            more of what training did not speak of (WiSE-FT, Wortsman et al., CVPR 2022).
 
     Returns:
         ``out_dir``.
@@ -61,11 +63,19 @@ def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = Non
         for name, tensor in read_weights(checkpoint).items()
         if name.startswith(_ENCODER)
     }
-    config = (base or load_base(run["base"]["spec"])).model.config
+    base = base or load_base(run["base"]["spec"])
+    if base.weights_sha256 != run["base"]["weights_sha256"]:
+        raise CheckpointError(
+            "the base is not the one that the run began with: its weights have another SHA-256",
+            where=run["base"]["spec"],
+            remedy="restore the base that the run's run.json names",
+        )
+    config = base.model.config
+    weights = _blended(weights, base.model.model.encoder.state_dict(), blend)
     aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        _write(aside, weights, config, run, step)
+        _write(aside, weights, config, run, step, blend)
         _verify(aside, weights)
         if out_dir.exists():
             shutil.rmtree(out_dir)
@@ -75,7 +85,9 @@ def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = Non
     return out_dir
 
 
-def _write(folder: Path, weights: dict[str, Tensor], config: WhisperConfig, run: dict[str, Any], step: int) -> None:
+def _write(
+    folder: Path, weights: dict[str, Tensor], config: WhisperConfig, run: dict[str, Any], step: int, blend: float
+) -> None:
     from transformers import WhisperConfig, WhisperFeatureExtractor
 
     (folder / "encoder").mkdir(parents=True)
@@ -91,9 +103,20 @@ def _write(folder: Path, weights: dict[str, Tensor], config: WhisperConfig, run:
     for target in (folder, folder / "encoder"):
         WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(target)
     (folder / "whisper_aut.json").write_text(
-        json.dumps({"step": step, "run": run}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps({"step": step, "blend": blend, "run": run}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (folder / "README.md").write_text(model_card(run, step, config.num_mel_bins), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(run, step, config.num_mel_bins, blend), encoding="utf-8")
+
+
+def _blended(trained: dict[str, Tensor], base: dict[str, Tensor], blend: float) -> dict[str, Tensor]:
+    """``blend`` x trained + (1 - ``blend``) x base, by name; the trained tensors themselves for 1."""
+    if not 0 < blend <= 1:
+        raise CheckpointError(
+            f"--blend is {blend:g}", remedy="give a share of the trained weights, above 0 and up to 1"
+        )
+    if blend == 1:
+        return trained
+    return {name: torch.lerp(base[name].float(), tensor, blend) for name, tensor in trained.items()}
 
 
 def _verify(folder: Path, weights: dict[str, Tensor]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shlex
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +30,7 @@ from whisper_aut.probe.statistics import (
 )
 from whisper_aut.probe.tasks.labelled import Task, load_task
 from whisper_aut.progress import Progress
+from whisper_aut.resources import command_line
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "scipy", "soundfile", "soxr")
 
@@ -94,7 +93,7 @@ def run_probe(
         base=base_record,
         adapted=adapted_record,
         tasks=results,
-        command=shlex.join(sys.argv) if command is None else command,
+        command=command_line() if command is None else command,
         versions={
             "python": platform.python_version(),
             "whisper-aut": __version__,

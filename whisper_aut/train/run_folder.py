@@ -9,8 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from whisper_aut.data.corpus import Corpus
 from whisper_aut.data.plan import Plan
 from whisper_aut.errors import CheckpointError
 from whisper_aut.model.base import BaseModel
+from whisper_aut.resources import command_line
 
 # May differ between the parts of one run: they change neither the clips nor the arithmetic's meaning.
 _FREE_TO_CHANGE = (
@@ -113,7 +112,7 @@ def write_run_json(
         "world_size": world_size,
         "data": corpus.composition(),
         "plan": {"fingerprint": plan.fingerprint, "window_steps": plan.window_steps, **asdict(stats)},
-        "command": shlex.join(sys.argv),
+        "command": command_line(),
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": package_versions(),
         "machine": {
