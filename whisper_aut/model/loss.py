@@ -37,8 +37,6 @@ class WhisperSummedLoss(nn.Module):
         self.whisper = whisper
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
-            # The decoder's layers are Hugging Face's own; the encoder's are checkpointed by ``encode``.
-            whisper.model.decoder.gradient_checkpointing = True
             enable: Any = whisper.gradient_checkpointing_enable
             enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
