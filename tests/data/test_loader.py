@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,6 +110,28 @@ def test_stopping_early_leaves_no_worker_behind(corpus_of, text_encoder):
     del steps
     gc.collect()
     assert not multiprocessing.active_children()
+
+
+HOLDING = """
+import sys
+from torch.utils.data import Dataset
+from whisper_aut.data import loader
+
+class Numbers(Dataset):
+    def __getitem__(self, index):
+        return index
+
+held = loader._load(Numbers(), range(100), 2)
+next(held)
+print("ready", flush=True)
+sys.exit(3)
+"""
+
+
+def test_an_interpreter_that_ends_with_workers_at_work_does_end():
+    # Workers ignore SIGTERM, by which multiprocessing stops them at exit before it waits for them.
+    ended = subprocess.run([sys.executable, "-c", HOLDING], capture_output=True, text=True, timeout=120)
+    assert (ended.stdout, ended.returncode) == ("ready\n", 3), ended.stderr
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -31,12 +31,16 @@ def test_corrupt_clips_are_quarantined_counted_and_replaced(start_training, corp
     assert "warning: validation leaves out 1 of 3 clips of music, unreadable; the first is music-004" in errors
 
 
-def test_a_corpus_without_one_readable_clip_of_a_domain_stops_the_run(start_training, corpus, make_recipe, tmp_path):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_corpus_without_one_readable_clip_of_a_domain_stops_the_run(
+    start_training, corpus, make_recipe, tmp_path, num_workers
+):
     folder = tmp_path / "corpus"
     shutil.copytree(corpus, folder)
     for path in (folder / "audio").glob("music-*.wav"):
         path.write_bytes(b"")
-    training = start_training(make_recipe(folder), tmp_path / "run")
+    # With workers too it must end: they ignore the signal that would stop them.
+    training = start_training(make_recipe(folder), tmp_path / "run", f"data.num_workers={num_workers}")
     code, errors = training.finish()
     assert code == 2
     assert "unreadable" in errors

@@ -5,9 +5,12 @@ Legend: B clips in a micro-batch, S samples, L text tokens.
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -263,7 +266,20 @@ def _load(dataset: _Batches, order: range, num_workers: int) -> Iterator[Batch]:
         prefetch_factor=_PREFETCH if num_workers else None,
         worker_init_fn=_start_worker,
     )
-    return _checked(iter(loader))
+    others = set(multiprocessing.active_children())
+    items = iter(loader)
+    workers = set(multiprocessing.active_children()) - others
+    if workers:
+        # Registered after multiprocessing's own hook, hence run before it: that one sends SIGTERM, which these ignore,
+        # and then waits for them. Reached where an error still holds the iterator when the interpreter ends.
+        atexit.register(_kill, workers)
+    return _checked(items)
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()  # they only read
 
 
 def _checked(items: Iterator[Batch | WhisperAutError]) -> Iterator[Batch]:
