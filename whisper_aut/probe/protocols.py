@@ -101,11 +101,12 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
     "strict": Protocol(
         name="strict",
-        version=1,
+        version=2,
         contexts=("trimmed", "full"),
         rules=f"mean over the encoder positions of real audio only; standardised by the training folds; L2 logistic "
-        f"regression, C from {C_GRID[0]:g} to {C_GRID[-1]:g} in {len(C_GRID)} steps chosen inside the training folds "
-        f"by up to {NUM_INNER_FOLDS} inner folds grouped by recording; every official fold is the test once",
+        f"regression, C from {C_GRID[0]:g} to {C_GRID[-1]:g} in {len(C_GRID)} steps chosen by cross entropy inside the "
+        f"training folds, in up to {NUM_INNER_FOLDS} inner folds grouped by recording; every official fold is the "
+        f"test once",
         predict=_predict_strict,
     ),
 }
