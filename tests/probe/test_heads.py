@@ -119,7 +119,7 @@ def test_c_is_chosen_by_cross_entropy_where_counting_errors_cannot_tell():
     inner = inner_splits(labelled, np.arange(300), seed=0)
     predicted, chosen = fit_predict_logistic(features, labelled, features, inner)
     assert chosen < 0.1
-    assert np.mean(predicted == classes) > 0.95
+    assert np.mean(predicted == classes) > 0.9
 
 
 def test_held_out_clips_of_a_class_that_the_inner_training_lacks_do_not_weigh_in(blobs):
