@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
-import tempfile
 import zipfile
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from whisper_aut.constants import HOP_LENGTH, WINDOW_SEC, Context, context_frame
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.features import LogMel
 from whisper_aut.errors import ProbeError
+from whisper_aut.files import whole_file
 from whisper_aut.model.encode import encode
 from whisper_aut.probe.tasks.labelled import LabelledClip, Task
 from whisper_aut.progress import Progress
@@ -183,19 +182,10 @@ def _read_cache(path: Path, *, num_clips: int, width: int) -> Embeddings | None:
 
 
 def _write_cache(path: Path, embeddings: Embeddings) -> None:
-    """Written aside and renamed: a reader never sees half a file."""
-    partial: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            partial = Path(file.name)
+        with whole_file(path) as file:
             np.savez(file, all_positions=embeddings.all_positions, real_positions=embeddings.real_positions)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
         raise ProbeError(
             f"the embedding cache cannot be written: {error}",
             where=str(path.parent),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from whisper_aut import __version__
 from whisper_aut.constants import CONTEXTS, WINDOW_SEC, Context
 from whisper_aut.errors import ProbeError
+from whisper_aut.files import write_whole
 from whisper_aut.model.base import load_encoder
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName, TaskArrays
@@ -230,18 +229,8 @@ def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".partial", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)  # temporary files are private, a result is not
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise ProbeError(
             f"the results cannot be written: {error}", where=str(path), remedy="give another output folder"

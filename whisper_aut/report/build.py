@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_aut.errors import ProbeError
+from whisper_aut.files import write_whole
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.report.content import Report, run_section
 from whisper_aut.report.gate import GateVerdict, judge
@@ -63,9 +63,9 @@ def build_report(
     )
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        _write(paths.html, render_html(report))
-        _write(paths.markdown, render_markdown(report))
-        _write(paths.json, report.to_json())
+        write_whole(paths.html, render_html(report))
+        write_whole(paths.markdown, render_markdown(report))
+        write_whole(paths.json, report.to_json())
     except OSError as error:
         raise ProbeError(
             f"the report cannot be written: {error}", where=str(out_dir), remedy="give a folder that can be written"
@@ -106,13 +106,3 @@ def _check_finite(probe: ProbeReport, path: Path) -> None:
                 where=str(path),
                 remedy="probe again; a NaN among the embeddings is a damaged encoder",
             ) from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a reader of the page never sees half of the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from whisper_aut.config import Recipe, dump_recipe
 from whisper_aut.data.corpus import Corpus
 from whisper_aut.data.plan import Plan
 from whisper_aut.errors import CheckpointError
+from whisper_aut.files import write_whole
 from whisper_aut.model.base import BaseModel
 from whisper_aut.resources import command_line
 
@@ -121,14 +122,8 @@ def write_run_json(
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
-    _write_whole(run_dir / "recipe.yaml", recipe_yaml)
-    _write_whole(run_dir / "run.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_whole(run_dir / "recipe.yaml", recipe_yaml)
+    write_whole(run_dir / "run.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
 
 def _matters(key: str) -> bool:
