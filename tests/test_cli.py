@@ -198,6 +198,20 @@ def test_a_probe_of_no_task_and_with_no_known_precision(refused, tmp_path):
     assert "choose from" in refused(*common, "--task", tmp_path, "--precision", "int4")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--protocol", "papr", "no protocol 'papr'"),
+        ("--context", "half", "no context 'half'"),
+        ("--pooling", "median", "no pooling 'median'"),
+        ("--layers", "first", "no layer 'first'"),
+    ],
+)
+def test_a_probe_by_what_is_not_known(refused, tmp_path, option, value, message):
+    common = ["probe", "--base", "mfcc", "--encoder", "logmel", "--task", tmp_path, "--out", tmp_path / "out"]
+    assert message in refused(*common, option, value)
+
+
 def test_a_report_of_no_probe_and_a_gate_that_is_no_gate(refused, tmp_path):
     assert "probe.json" in refused("report", "--probe", tmp_path / "probe.json", "--out", tmp_path / "out")
     refused("report", "--probe", tmp_path / "probe.json", "--out", tmp_path / "out", "--max-drop", "digits")

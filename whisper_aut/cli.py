@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +15,8 @@ from rich.table import Table
 
 import whisper_aut
 from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, ProbeError, WhisperAutError
+
+Name = TypeVar("Name", bound=str)
 
 if TYPE_CHECKING:
     from whisper_aut.train.loop import Prepared
@@ -118,13 +121,29 @@ def export(
 def probe(
     base: Annotated[str, typer.Option(help="The encoder to compare with: hub name, folder, or pypi:tiny.en.")],
     encoder: Annotated[
-        list[str], typer.Option(help="The adapted encoder: a folder that `whisper-aut export` wrote. Repeatable.")
+        list[str],
+        typer.Option(
+            help="An encoder to compare with it: a folder that `whisper-aut export` wrote, a hub name, random:SPEC, "
+            "mfcc, logmel, or hf:NAME_OR_DIR (AST, wav2vec 2.0, HuBERT, CLAP). Repeatable."
+        ),
     ],
     task: Annotated[
         list[Path], typer.Option(help="Folder with clips.jsonl (id, audio, duration_sec, label, fold). Repeatable.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for probe.json.")] = Path("probe"),
-    seed: Annotated[int, typer.Option(help="Of heads and bootstrap.")] = 0,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="paper, strict, xares, xares-knn or few-shot. Repeatable. [default: paper and strict]"),
+    ] = None,
+    context: Annotated[list[str] | None, typer.Option(help="full or trimmed. Repeatable. [default: both]")] = None,
+    pooling: Annotated[str, typer.Option(help="mean, mean+std or max, instead of the protocol's own.")] = "",
+    layers: Annotated[
+        str,
+        typer.Option(
+            help="last; a number from 0 (the first block's input); weighted: a learned sum; all: analyse each."
+        ),
+    ] = "last",
+    seed: Annotated[int, typer.Option(help="Of heads, draws, bootstrap and random weights.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings. [default: OUT/cache]")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N. [default: cuda where there is one]")] = "",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
@@ -132,24 +151,29 @@ def probe(
         bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
     ] = False,
 ) -> None:
-    """Linear probes of encoders on the same clips, each paired with the base, by the protocols `paper` and `strict`."""
+    """Linear probes of encoders on the same clips, each paired with the base, by frozen protocols."""
     import torch
 
+    from whisper_aut.constants import CONTEXTS
     from whisper_aut.probe.embed import PRECISIONS
+    from whisper_aut.probe.encoders.base import STATISTICS
+    from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, PROTOCOL_NAMES, parse_layer
     from whisper_aut.probe.run import run_probe
 
-    chosen = next((known for known in PRECISIONS if known == precision), None)
-    if chosen is None:
-        raise ProbeError(f"there is no precision '{precision}'", remedy=f"choose from {', '.join(PRECISIONS)}")
     run_probe(
         base,
         encoder,
         task,
         out_dir=out,
+        protocols=[_one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or DEFAULT_PROTOCOLS],
+        contexts=[_one_of("context", name, CONTEXTS) for name in context or CONTEXTS],
+        pooling=_one_of("pooling", pooling, STATISTICS) if pooling else None,
+        layer=parse_layer("last" if layers == "all" else layers),
+        every_layer=layers == "all",
         seed=seed,
         cache_dir=cache or out / "cache",
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        precision=chosen,
+        precision=_one_of("precision", precision, PRECISIONS),
         refold_leaky=refold,
     )
     print(f"probed: {out / 'probe.json'}\nnext: whisper-aut report --probe {out / 'probe.json'} --out {out}")
@@ -241,6 +265,14 @@ def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSO
     from whisper_aut.data.manifest_report import manifest_stats
 
     print(json.dumps(manifest_stats(files), indent=1, ensure_ascii=False))
+
+
+def _one_of(what: str, value: str, known: Sequence[Name]) -> Name:
+    """``value``, if it is one of the known names."""
+    found = next((name for name in known if name == value), None)
+    if found is None:
+        raise ProbeError(f"there is no {what} '{value}'", remedy=f"choose from {', '.join(known)}")
+    return found
 
 
 def _print_plan(prepared: Prepared) -> None:

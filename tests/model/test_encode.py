@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from whisper_aut.constants import BUCKET_FRAMES, WINDOW_FRAMES, WINDOW_POSITIONS
-from whisper_aut.model.encode import encode
+from whisper_aut.model.encode import encode, encode_layers
 
 
 def features(num_frames: int, num_bins: int = 80) -> torch.Tensor:
@@ -27,6 +27,17 @@ def test_real_weights_equal_transformers_at_the_full_window(tiny_en):
     mel = features(WINDOW_FRAMES)[:1]
     with torch.no_grad():
         torch.testing.assert_close(encode(encoder, mel), encoder(mel).last_hidden_state, rtol=0, atol=1e-5)
+
+
+def test_the_layers_equal_transformers_hidden_states(small_whisper):
+    encoder = small_whisper().model.encoder
+    mel = features(WINDOW_FRAMES)
+    with torch.no_grad():
+        expected = encoder(mel, output_hidden_states=True).hidden_states
+        found = list(encode_layers(encoder, mel))
+    assert len(found) == len(expected) == 3
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_frames", [2, BUCKET_FRAMES, 500, WINDOW_FRAMES - 2])

@@ -7,7 +7,16 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from whisper_aut.probe.heads import BATCH_CLIPS, C_GRID, LR, NUM_EPOCHS, fit_predict_linear, fit_predict_logistic
+from whisper_aut.probe.heads import (
+    BATCH_CLIPS,
+    C_GRID,
+    LR,
+    NUM_EPOCHS,
+    RowsOf,
+    WeightedLayers,
+    fit_predict_linear,
+    fit_predict_logistic,
+)
 from whisper_aut.probe.splits import InnerSplits, inner_splits
 
 
@@ -129,3 +138,26 @@ def test_held_out_clips_of_a_class_that_the_inner_training_lacks_do_not_weigh_in
     with_them = InnerSplits(((rest[:200], np.concatenate([lacking, rest[200:]])),), grouped=True)
     chosen = [fit_predict_logistic(features, classes, features, inner)[1] for inner in (without, with_them)]
     assert chosen[0] == chosen[1]
+
+
+def test_layers_are_weighed_alike_from_memory_and_from_the_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, 1500)
+    layers = rng.normal(size=(1500, 4, 8)).astype(np.float32)
+    layers[np.arange(1500), 1, classes] += 4.0
+    np.save(tmp_path / "layers.npy", layers)
+    mapped = np.load(tmp_path / "layers.npy", mmap_mode="r")
+    train, test = np.arange(0, 1500, 2), np.arange(1, 1500, 2)
+    from_disk = fit_predict_linear(RowsOf(mapped, train), classes[train], RowsOf(mapped, test), num_classes=3, seed=0)
+    in_memory = fit_predict_linear(layers[train], classes[train], layers[test], num_classes=3, seed=0)
+    assert np.array_equal(from_disk, in_memory)
+    assert np.mean(from_disk == classes[test]) > 0.8
+
+
+def test_weights_of_layers_are_a_softmax_that_begins_with_the_mean():
+    layers = torch.randn(5, 3, 7, generator=torch.Generator().manual_seed(0))
+    weighing = WeightedLayers(3)
+    torch.testing.assert_close(weighing(layers), layers.mean(dim=1))
+    with torch.no_grad():
+        weighing.logits.copy_(torch.tensor([0.0, 50.0, 0.0]))
+    torch.testing.assert_close(weighing(layers), layers[:, 1])

@@ -64,6 +64,7 @@ def test_a_report_holds_what_was_probed_and_reads_back_equal(encoders, rows, wri
     assert [path.name for path in (tmp_path / "new" / "out").iterdir()] == ["probe.json"]
     assert [encoder.role for encoder in report.encoders] == ["base", "adapted"]
     assert report.encoders[0].weights_sha256 != report.encoders[1].weights_sha256
+    assert report.encoders[1].num_layers == 2
     assert report.base.width == 32 and report.base.num_parameters > 0
     assert {"python", "whisper-aut", "torch", "transformers", "scikit-learn"} <= set(report.versions)
     assert report.command == "probe"
@@ -138,6 +139,7 @@ def test_a_leaky_task_is_refused_before_an_encoder_is_loaded(rows, write_task, t
         ({"protocols": ["paper"], "contexts": ["trimmed"]}, "'paper' is not defined"),
         ({"protocols": ["papr"]}, "no protocol 'papr'"),
         ({"contexts": ["half"]}, "no context 'half'"),
+        ({"layer": "weighted"}, "'strict' with pooling 'mean' cannot learn weights"),
         ({"contexts": []}, "not defined for the context"),
         ({"protocols": []}, "no protocol is given"),
         ({"tasks": []}, "no task is given"),
@@ -170,3 +172,68 @@ def test_any_number_of_encoders_is_compared_with_one_base(encoders, rows, write_
 def test_encoders_that_make_no_comparison_are_refused(rows, write_task, tmp_path, given, message):
     with pytest.raises(ProbeError, match=message):
         run_probe("base", given, [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_floors_and_draws_stand_beside_the_adapted_encoder(encoders, rows, write_task, tmp_path):
+    report = run_probe(
+        encoders[0],
+        [encoders[1], f"random:{encoders[0]}", "mfcc", "logmel"],
+        [write_task(rows)],
+        out_dir=tmp_path,
+        cache_dir=tmp_path / "cache",
+        protocols=["xares-knn", "few-shot"],
+        contexts=["full"],
+    )
+    assert [encoder.role for encoder in report.encoders] == ["base", "adapted", "floor", "floor", "floor"]
+    assert [encoder.num_layers for encoder in report.encoders] == [2, 2, 2, 1, 1]
+    assert ProbeReport.from_json(tmp_path / "probe.json") == report
+    knn, few = report.tasks[0].results
+    assert (knn.pooling, few.pooling) == ("mean over all positions", "mean over real positions")
+    assert {comparison.test for comparison in knn.comparisons} == {"mcnemar"}
+    for score, comparison in zip(few.scores[1:], few.comparisons, strict=True):
+        assert comparison.test == "sign-flip" and 0 < comparison.p_value <= 1
+        assert len(score.per_run) == 5 and sum(score.per_run) / 5 == pytest.approx(score.accuracy)
+        assert comparison.delta == pytest.approx(score.accuracy - few.scores[0].accuracy)
+
+
+def test_a_seeds_spread_is_beside_the_result_and_does_not_move_it(encoders, rows, write_task, tmp_path):
+    report = run_probe(
+        encoders[0], encoders[1:], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path / "c", protocols=["paper"]
+    )
+    for score in report.tasks[0].results[0].scores:
+        assert len(score.per_run) == 3 and score.per_run[0] == score.accuracy
+
+
+def test_another_layer_and_pooling_are_named_and_give_other_numbers_than_the_protocol(
+    encoders, rows, write_task, tmp_path
+):
+    settings = {"out_dir": tmp_path, "cache_dir": tmp_path / "cache", "protocols": ["paper"]}
+    folder = write_task(rows)
+    changed = run_probe(encoders[0], [encoders[1], "mfcc"], [folder], pooling="max", layer=0, **settings)
+    (result,) = changed.tasks[0].results
+    assert (result.protocol, result.pooling, result.layer) == ("paper [max, layer 0]", "max over all positions", "0")
+    assert result.rules.startswith("maximum over all encoder positions, padding included, of layer 0")
+    weighted = run_probe(encoders[0], encoders[1:], [folder], layer="weighted", **settings)
+    assert weighted.tasks[0].results[0].protocol == "paper [layer weighted]"
+
+
+def test_a_layer_that_an_encoder_has_not_is_refused(encoders, rows, write_task, tmp_path):
+    with pytest.raises(ProbeError, match=r"there is no layer 2: .* has layers 0 to 1"):
+        run_probe(
+            encoders[0], encoders[1:], [write_task(rows)], layer=2, out_dir=tmp_path, cache_dir=tmp_path / "cache"
+        )
+
+
+def test_every_layer_is_analysed_beside_the_protocols_and_moves_no_result(encoders, rows, write_task, tmp_path):
+    settings = {"out_dir": tmp_path, "protocols": ["strict"], "contexts": ["trimmed"]}
+    folder = write_task(rows)
+    plain = run_probe(encoders[0], encoders[1:], [folder], cache_dir=tmp_path / "one", **settings)
+    report = run_probe(encoders[0], encoders[1:], [folder], every_layer=True, cache_dir=tmp_path / "two", **settings)
+    assert report.tasks == plain.tasks and plain.layers is None
+    assert ProbeReport.from_json(tmp_path / "probe.json") == report
+    (task,) = report.layers.tasks
+    assert [(curve.name, curve.encoder, len(curve.knn)) for curve in task.curves] == [
+        (encoders[0], 0, 2), (encoders[1], 1, 2), ("mfcc", None, 1),
+    ]  # fmt: skip
+    assert task.num_clips == 16 and report.layers.context == "trimmed"
+    assert all(0 <= value <= 100 for curve in task.curves for value in (*curve.knn, *curve.network, *curve.nmi))

@@ -43,16 +43,27 @@ def make_result(
             interval=(accuracy - 4.1, min(100.0, accuracy + 3.9)),
             per_fold=[accuracy - 1, accuracy + 1],
             per_class=per_class,
+            per_run=[accuracy, accuracy - 0.4, accuracy + 0.7] if protocol == "paper" else [],
         )
 
     return ProtocolResult(
         protocol=protocol,
         version=1,
         context=context,
+        pooling="mean over real positions",
+        layer="last",
         rules=RULES[protocol],
         scores=[score(base, 1.0), score(base + delta, 1.4)],
         comparisons=[
-            Comparison(delta=delta, interval=(delta - half, delta + half), p_value=p_value, num_gained=40, num_lost=12)
+            Comparison(
+                delta=delta,
+                interval=(delta - half, delta + half),
+                p_value=p_value,
+                num_gained=40,
+                num_lost=12,
+                effect_size=40 / 52 - 0.5,
+                detectable=1.4 * half,
+            )
         ],
     )
 

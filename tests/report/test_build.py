@@ -62,6 +62,8 @@ def test_the_page_shows_the_numbers_of_every_part(probe_json: Path, run_dir: Pat
         "59.6",
         "[55.5, 63.5]",
         "[+6.8, +13.0]",
+        "4.3",  # detectable
+        "base 55.3 ± 0.6 over 3",
         "9e-10",
         "within noise",
         "Leakage: not checked",

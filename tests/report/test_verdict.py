@@ -80,7 +80,11 @@ def test_noise_is_called_noise(made: ModuleType) -> None:
     assert "nothing significant changed on 2 tasks: the changes run from −1.0 points (b) to +2.0 points (a)" in (
         result.sentence
     )
-    assert any("cannot rule out a loss of up to 3.0 points on b" in caution for caution in result.cautions)
+    assert any(
+        "show a change of 2.8 points or more in four of five cases, and here cannot rule out a loss of up to 3.0 points"
+        in caution
+        for caution in result.cautions
+    )
 
 
 def test_a_p_value_that_the_correction_takes_away_is_not_called_significant(made: ModuleType) -> None:
@@ -160,3 +164,12 @@ def test_floors_alone_give_no_verdict(made: ModuleType) -> None:
     encoders = [probe.base, probe.encoders[1].model_copy(update={"role": "floor"})]
     said = summary(probe.model_copy(update={"encoders": encoders}))
     assert "No adapted encoder was probed" in said.sentence and said.protocol is None
+
+
+def test_the_basis_names_the_test_that_was_made(made: ModuleType) -> None:
+    result = made.make_result(60, 10, 3, 1e-6)
+    assert "exact McNemar p is below" in summary(made.make_probe(made.make_task("a", result))).basis
+    flipped = [comparison.model_copy(update={"test": "sign-flip"}) for comparison in result.comparisons]
+    draws = result.model_copy(update={"protocol": "few-shot", "comparisons": flipped})
+    said = summary(made.make_probe(made.make_task("a", draws)))
+    assert "the p of a sign-flip test over recordings is below" in said.basis and said.protocol == "few-shot"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from whisper_aut.constants import SAMPLE_RATE, num_samples_of
+from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.errors import AudioError
 
 MAX_CHANNELS = 32
@@ -25,7 +25,12 @@ _CONVERT = "convert the file to WAV, FLAC, Ogg or MP3"
 
 
 def read_waveform(
-    path: Path, *, offset_sec: float = 0.0, duration_sec: float | None = None, clip_id: str = ""
+    path: Path,
+    *,
+    offset_sec: float = 0.0,
+    duration_sec: float | None = None,
+    clip_id: str = "",
+    sample_rate: int = SAMPLE_RATE,
 ) -> npt.NDArray[np.float32]:
     """Samples [S] of one segment of ``path``, 16 kHz, channels averaged, full scale 1; only the segment is decoded.
 
@@ -34,6 +39,7 @@ def read_waveform(
         offset_sec: where the segment starts.
         duration_sec: its length, or None for all that follows; S is at most ``num_samples_of(duration_sec)``.
         clip_id: named in errors.
+        sample_rate: Hz of the samples; Whisper knows 16 kHz only, other encoders have their own.
 
     Raises:
         AudioError: missing, not audio, damaged, empty, shorter than declared, not finite or over a limit.
@@ -51,10 +57,10 @@ def read_waveform(
     _check_length(len(frames), num_wanted, rate, where)
     mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
     _check_values(mono, where)
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if duration_sec is not None:
-        mono = mono[: num_samples_of(duration_sec)]
+        mono = mono[: round(duration_sec * sample_rate)]
     if not len(mono):
         raise AudioError("the segment is empty", where=where, remedy="check offset_sec and duration_sec")
     return np.ascontiguousarray(mono, dtype=np.float32)

@@ -5,6 +5,8 @@ Legend: B clips, M mel bins, F mel frames, T encoder positions (F/2), D width.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +36,18 @@ def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing:
     Raises:
         ValueError: F is odd or longer than the encoder's window, or M is not the encoder's.
     """
+    (states,) = deque(encode_layers(encoder, features, gradient_checkpointing=gradient_checkpointing), maxlen=1)
+    return states
+
+
+def encode_layers(
+    encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing: bool = False
+) -> Iterator[Tensor]:
+    """The states [B, T, D] of every layer, one after another, in one pass: what enters the first block, what leaves
+    each but the last, and the final states after the last layer norm. Hugging Face's ``hidden_states`` are the same.
+
+    Arguments and errors as for :func:`encode`.
+    """
     num_bins, num_frames = features.shape[-2:]
     max_frames = encoder.max_source_positions * ENCODER_STRIDE
     if num_frames % ENCODER_STRIDE or not 0 < num_frames <= max_frames:
@@ -45,9 +59,9 @@ def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing:
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     hidden = hidden + encoder.embed_positions(positions).to(hidden.dtype)
     for layer in encoder.layers:
+        yield hidden
         if gradient_checkpointing and torch.is_grad_enabled():
             hidden = checkpoint(layer, hidden, None, use_reentrant=False)
         else:
             hidden = layer(hidden, None)
-    states: Tensor = encoder.layer_norm(hidden)
-    return states
+    yield encoder.layer_norm(hidden)

@@ -1,153 +1,229 @@
-"""One vector a clip from a frozen encoder: one pass gives both poolings, and a cache that cannot mix two encoders up.
+"""One vector a clip, pooling and layer from a frozen encoder: one pass gives them all, into a cache on the disk.
 
-Legend: B clips in a batch, S samples, M mel bins, F mel frames, T encoder positions (F/2), N clips of a task, D width.
+Legend: B clips in a batch, S samples, T encoder positions, N clips of a task, K layers, D numbers in a pooled vector.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-import zipfile
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from whisper_aut.constants import HOP_LENGTH, WINDOW_SEC, Context, context_frames, real_positions
+from whisper_aut.constants import FRAMES_PER_SEC, Context
 from whisper_aut.data.audio import read_waveform
-from whisper_aut.data.features import LogMel
 from whisper_aut.errors import ProbeError
-from whisper_aut.files import whole_file
-from whisper_aut.model.encode import encode
+from whisper_aut.probe.encoders.base import Pooling, ProbedEncoder, Statistic
 from whisper_aut.probe.tasks.labelled import LabelledClip, Task
 from whisper_aut.progress import Progress
 
-if TYPE_CHECKING:
-    from whisper_aut.model.base import LoadedEncoder
-
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+StoredLayers = Literal["last", "all"]
 
-POOLING_VERSION = 1  # any change of what a stored vector means counts this up and empties every cache
-LAYER = "final, after layer norm"
+POOLING_VERSION = 2  # any change of what a stored vector means counts this up and empties every cache
 NUM_DECODERS = 2  # threads; libsndfile and soxr work outside the interpreter's lock
 # Mel frames of one batch: enough to fill the machine, little enough that all lengths waiting at once stay under 0.5 GB.
 BATCH_FRAMES = {"cpu": 12_000, "cuda": 96_000}
+_CHECKED_CELLS = 25_000_000  # numbers of a stored array looked at together: 100 MB
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of a task's clips, in the task's order, float32 [N, D]."""
+    """Vectors of a task's clips, in the task's order: float32 [N, K, D] for each pooling, memory-mapped.
 
-    all_positions: np.ndarray  # mean over every encoder position, padding included
-    real_positions: np.ndarray  # mean over the positions that saw audio of the clip
+    ``num_layers`` is the encoder's; K is that, or 1 where only the last layer was asked for.
+    """
+
+    stored: Mapping[Pooling, np.ndarray]
+    num_layers: int
+
+    def features(self, pooling: Pooling, layer: int | None = None) -> np.ndarray:
+        """One layer's vectors, float32 [N, D], in memory; None is the last. An encoder of one layer has no choice."""
+        array = self.stored[pooling]
+        index = -1 if layer is None or self.num_layers == 1 else layer
+        assert index == -1 or array.shape[1] == self.num_layers, f"layer {layer} was not embedded"
+        return np.array(array[:, index])  # a copy: what lies on the disk may be replaced
+
+    def all_layers(self, pooling: Pooling) -> np.ndarray:
+        """float32 [N, K, D], not copied."""
+        return self.stored[pooling]
 
 
 def embed(
-    encoder: LoadedEncoder,
+    encoder: ProbedEncoder,
     task: Task,
     context: Context,
     *,
+    poolings: Sequence[Pooling],
     cache_dir: Path,
+    layers: StoredLayers = "last",
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> Embeddings:
-    """Embed all clips of a task, or read them from the cache.
+    """Embed all clips of a task, or read them from the cache. What is missing is computed in one pass.
 
-    ``full`` pads each waveform with silence to 30 s, ``trimmed`` to the next half second. Of a clip longer than 30 s
-    the first 30 s are embedded (``num_cut`` counts them). A clip's vector does not depend on the clips beside it.
+    ``full`` pads each waveform with silence to the encoder's window, ``trimmed`` to the next half second where the
+    encoder can (``encoder.trims``). Of a clip longer than the window its beginning is embedded (``num_cut`` counts
+    such clips). A clip's vector does not depend on the clips beside it.
 
     Raises:
         AudioError: a clip cannot be read.
         ProbeError: a vector is not finite (the clip is named), or the cache cannot be written.
     """
-    path = cache_dir / f"{cache_key(encoder.weights_sha256, task.clips_sha256, context, precision)}.npz"
-    cached = _read_cache(path, num_clips=len(task.clips), width=encoder.module.config.d_model)
-    if cached is not None:
+    heard: Context = context if encoder.trims else "full"
+    wanted, found = {}, {}
+    for pooling in dict.fromkeys(poolings):
+        key = cache_key(encoder.content_sha256, task.clips_sha256, heard, precision, pooling, layers)
+        wanted[pooling] = cache_dir / f"{key}.npy"
+        array = _read_cache(wanted[pooling], _shape(encoder, task, pooling, layers))
+        if array is not None:
+            found[pooling] = array
+    if len(found) == len(wanted):
         print(f"embed {task.name}, {context}: {len(task.clips)} clips from the cache", file=sys.stderr)
-        return cached
-    embeddings = _compute(encoder, task, context, device, precision)
-    _write_cache(path, embeddings)
-    return embeddings
+    else:
+        missing = {pooling: path for pooling, path in wanted.items() if pooling not in found}
+        found |= _compute(encoder, task, heard, missing, layers, device, precision)
+    return Embeddings(found, encoder.num_layers)
 
 
-def cache_key(weights_sha256: str, clips_sha256: str, context: Context, precision: Precision) -> str:
-    """SHA-256 hex over all that a vector depends on: weights, clips with their audio, context, layer, pooling."""
-    parts = [weights_sha256, clips_sha256, context, LAYER, POOLING_VERSION, precision]
+def cache_key(
+    content_sha256: str,
+    clips_sha256: str,
+    context: Context,
+    precision: Precision,
+    pooling: Pooling,
+    layers: StoredLayers,
+) -> str:
+    """SHA-256 hex over all that stored vectors depend on: encoder, clips with their audio, context, pooling, layers."""
+    parts = [content_sha256, clips_sha256, context, precision, str(pooling), layers, POOLING_VERSION]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def num_cut(task: Task) -> int:
-    """Clips longer than the window, of which only the first 30 s are embedded."""
-    return sum(clip.duration_sec > WINDOW_SEC for clip in task.clips)
+def num_cut(task: Task, window_sec: float) -> int:
+    """Clips longer than an encoder's window, of which only the beginning is embedded."""
+    return sum(clip.duration_sec > window_sec for clip in task.clips)
 
 
-def _compute(encoder: LoadedEncoder, task: Task, context: Context, device: str, precision: Precision) -> Embeddings:
-    module = torch.nn.Module.to(encoder.module, device)  # Hugging Face's own .to has no usable type
-    log_mel = LogMel(encoder.num_mel_bins).to(device)
-    width = module.config.d_model
-    all_positions = np.empty((len(task.clips), width), dtype=np.float32)
-    real_only = np.empty((len(task.clips), width), dtype=np.float32)
-    note = f"first {WINDOW_SEC} s of {num_cut(task)} longer clips" if num_cut(task) else ""
+def pool(states: Tensor, real: Tensor, pooling: Pooling, statistic: Statistic) -> Tensor:
+    """States [B, T, D] to vectors [B, D], or [B, 2D] for ``mean+std``; the deviation is that of the population.
+
+    Args:
+        states: of one layer.
+        real: bool [B, T], at least one position a clip.
+        pooling: which positions count.
+        statistic: of them.
+    """
+    keep = real[..., None] if pooling.positions == "real" else torch.ones_like(real)[..., None]  # [B, T, 1]
+    if statistic == "max":
+        return states.masked_fill(~keep, float("-inf")).amax(dim=1)
+    count = keep.sum(dim=1)
+    # Not multiplied by the mask: a value that is not finite, times zero, would not be zero.
+    mean = states.masked_fill(~keep, 0.0).sum(dim=1) / count
+    if statistic == "mean":
+        return mean
+    squares = (states - mean[:, None]).masked_fill(~keep, 0.0).square().sum(dim=1) / count
+    return torch.cat([mean, squares.sqrt()], dim=1)
+
+
+def _shape(encoder: ProbedEncoder, task: Task, pooling: Pooling, layers: StoredLayers) -> tuple[int, int, int]:
+    num_layers = encoder.num_layers if layers == "all" else 1
+    return len(task.clips), num_layers, encoder.vector_size(pooling.statistic)
+
+
+def _compute(
+    encoder: ProbedEncoder,
+    task: Task,
+    context: Context,
+    wanted: Mapping[Pooling, Path],
+    layers: StoredLayers,
+    device: str,
+    precision: Precision,
+) -> dict[Pooling, np.ndarray]:
+    encoder.to(device)
+    kind = torch.device(device).type
+    cut = num_cut(task, encoder.window_sec)
+    note = f"first {encoder.window_sec:g} s of {cut} longer clips" if cut else ""
     progress = Progress(f"embed {task.name}, {context}, {encoder.name}", len(task.clips), unit="clips")
-    for rows, waveforms, num_samples in _batches(task, context, BATCH_FRAMES[torch.device(device).type]):
-        autocast = (
-            torch.autocast(torch.device(device).type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-        )
-        with torch.inference_mode(), autocast:
-            features = log_mel(torch.from_numpy(waveforms).to(device))  # [B, M, F]
-            states = encode(module, features).float()  # [B, T, D]
-            whole = states.mean(dim=1)
-            real = torch.stack(
-                [state[: real_positions(n)].mean(dim=0) for state, n in zip(states, num_samples, strict=True)]
+    finite = np.ones(len(task.clips), dtype=bool)
+    with ExitStack() as files:
+        arrays = {
+            pooling: files.enter_context(_whole_array(path, _shape(encoder, task, pooling, layers)))
+            for pooling, path in wanted.items()
+        }
+        for rows, waveforms, num_samples in _batches(encoder, task, context, BATCH_FRAMES[kind]):
+            autocast = torch.autocast(kind, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+            with torch.inference_mode(), autocast:
+                output = encoder.encode(torch.from_numpy(waveforms).to(device), num_samples)
+                first = 0 if layers == "all" else encoder.num_layers - 1
+                for number, states in enumerate(output.layers):
+                    if number < first:
+                        continue
+                    for pooling, array in arrays.items():
+                        statistic = encoder.statistic or pooling.statistic
+                        pooled = pool(states.float(), output.real, pooling, statistic).cpu().numpy()
+                        array[rows, number - first] = pooled
+                        finite[rows] &= np.isfinite(pooled).all(axis=1)
+            progress.advance(len(rows), note)
+        if not finite.all():
+            clip = task.clips[int(np.argmin(finite))]
+            raise ProbeError(
+                f"{encoder.name} gives values that are not finite for {int(np.sum(~finite))} of {len(finite)} clips, "
+                f"the first is clip {clip.id}",
+                where=clip.where,
+                remedy="the weights are damaged, or bfloat16 overflows: try precision float32",
             )
-        all_positions[rows], real_only[rows] = whole.cpu().numpy(), real.cpu().numpy()
-        progress.advance(len(rows), note)
-    finite: np.ndarray = np.isfinite(np.concatenate([all_positions, real_only], axis=1)).all(axis=1)
-    if not finite.all():
-        clip = task.clips[int(np.argmin(finite))]
-        raise ProbeError(
-            f"{encoder.name} gives values that are not finite for {int(np.sum(~finite))} of {len(finite)} clips, "
-            f"the first is clip {clip.id}",
-            where=clip.where,
-            remedy="the weights are damaged, or bfloat16 overflows: try precision float32",
-        )
-    return Embeddings(all_positions, real_only)
+    return {pooling: np.load(path, mmap_mode="r", allow_pickle=False) for pooling, path in wanted.items()}
 
 
-def _batches(task: Task, context: Context, batch_frames: int) -> Iterator[tuple[list[int], np.ndarray, list[int]]]:
+def _batches(
+    encoder: ProbedEncoder, task: Task, context: Context, batch_frames: int
+) -> Iterator[tuple[list[int], np.ndarray, list[int]]]:
     """(rows of the task, waveforms float32 [B, S], samples of each clip), all of a batch equally long."""
-    waiting: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)  # by num_frames
-    for row, waveform in _decoded(task):
-        num_frames = context_frames(len(waveform), context)
-        waiting[num_frames].append((row, waveform))
-        if (len(waiting[num_frames]) + 1) * num_frames > batch_frames:
-            yield _stack(waiting.pop(num_frames), num_frames)
-    for num_frames, clips in sorted(waiting.items()):
-        yield _stack(clips, num_frames)
+    waiting: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)  # by padded length
+    held_frames = 0.0
+    for row, waveform in _decoded(encoder, task):
+        size = encoder.padded_samples(len(waveform), context)
+        frames = size / encoder.sample_rate * FRAMES_PER_SEC
+        waiting[size].append((row, waveform))
+        held_frames += frames
+        if (len(waiting[size]) + 1) * frames > batch_frames:
+            held_frames -= len(waiting[size]) * frames
+            yield _stack(waiting.pop(size), size)
+        elif held_frames > 60 * batch_frames:  # an encoder without buckets may meet no two clips of one length
+            for length, clips in sorted(waiting.items()):
+                yield _stack(clips, length)
+            waiting.clear()
+            held_frames = 0.0
+    for size, clips in sorted(waiting.items()):
+        yield _stack(clips, size)
 
 
-def _stack(clips: list[tuple[int, np.ndarray]], num_frames: int) -> tuple[list[int], np.ndarray, list[int]]:
-    waveforms = np.zeros((len(clips), num_frames * HOP_LENGTH), dtype=np.float32)
+def _stack(clips: list[tuple[int, np.ndarray]], size: int) -> tuple[list[int], np.ndarray, list[int]]:
+    waveforms = np.zeros((len(clips), size), dtype=np.float32)
     for target, (_, waveform) in zip(waveforms, clips, strict=True):
         target[: len(waveform)] = waveform
     return [row for row, _ in clips], waveforms, [len(waveform) for _, waveform in clips]
 
 
-def _decoded(task: Task) -> Iterator[tuple[int, np.ndarray]]:
-    """Every clip's samples at 16 kHz, in order, decoded a little ahead in threads."""
+def _decoded(encoder: ProbedEncoder, task: Task) -> Iterator[tuple[int, np.ndarray]]:
+    """Every clip's samples at the encoder's rate, in order, decoded a little ahead in threads."""
     with ThreadPoolExecutor(NUM_DECODERS) as pool:
         ahead: deque[tuple[int, Future[np.ndarray]]] = deque()
         try:
             for row, clip in enumerate(task.clips):
-                ahead.append((row, pool.submit(_read, clip)))
+                ahead.append((row, pool.submit(_read, clip, encoder)))
                 if len(ahead) > 8 * NUM_DECODERS:
                     done, future = ahead.popleft()
                     yield done, future.result()
@@ -159,35 +235,61 @@ def _decoded(task: Task) -> Iterator[tuple[int, np.ndarray]]:
                 future.cancel()
 
 
-def _read(clip: LabelledClip) -> np.ndarray:
+def _read(clip: LabelledClip, encoder: ProbedEncoder) -> np.ndarray:
     return read_waveform(
-        clip.audio, offset_sec=clip.offset_sec, duration_sec=min(clip.duration_sec, WINDOW_SEC), clip_id=clip.id
+        clip.audio,
+        offset_sec=clip.offset_sec,
+        duration_sec=min(clip.duration_sec, encoder.window_sec),
+        clip_id=clip.id,
+        sample_rate=encoder.sample_rate,
     )
 
 
-def _read_cache(path: Path, *, num_clips: int, width: int) -> Embeddings | None:
+def _read_cache(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
     """None where there is no such file; a damaged one is said and computed again."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            embeddings = Embeddings(stored["all_positions"], stored["real_positions"])
-        for array in (embeddings.all_positions, embeddings.real_positions):
-            if array.shape != (num_clips, width) or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ValueError(f"an array is {array.dtype} {array.shape}, not finite float32 ({num_clips}, {width})")
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.shape != shape or array.dtype != np.float32:
+            raise ValueError(f"the array is {array.dtype} {array.shape}, not float32 {shape}")
+        step = max(1, _CHECKED_CELLS // (shape[1] * shape[2]))
+        if not all(np.isfinite(array[start : start + step]).all() for start in range(0, len(array), step)):
+            raise ValueError("a value is not finite")
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError) as error:
         print(f"embed: the cache file {path} is damaged ({error}); computing again", file=sys.stderr)
         return None
-    return embeddings
+    return array
 
 
-def _write_cache(path: Path, embeddings: Embeddings) -> None:
+@contextmanager
+def _whole_array(path: Path, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """A float32 array on the disk, which takes the name ``path`` when the block ends without an error.
+
+    Raises:
+        ProbeError: the folder or the file cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with whole_file(path) as file:
-            np.savez(file, all_positions=embeddings.all_positions, real_positions=embeddings.real_positions)
-    except OSError as error:
-        raise ProbeError(
-            f"the embedding cache cannot be written: {error}",
-            where=str(path.parent),
-            remedy="give another cache folder",
-        ) from None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            array = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=shape)
+            with aside.open("rb+") as file:  # a disk that is full must say so now: in a mapped file it ends the process
+                os.posix_fallocate(file.fileno(), 0, aside.stat().st_size)
+        except OSError as error:
+            raise _not_writable(path, error) from None
+        yield array
+        array.flush()
+        try:
+            aside.replace(path)
+        except OSError as error:
+            raise _not_writable(path, error) from None
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+
+
+def _not_writable(path: Path, error: OSError) -> ProbeError:
+    return ProbeError(
+        f"the embedding cache cannot be written: {error}", where=str(path.parent), remedy="give another cache folder"
+    )

@@ -1,12 +1,13 @@
 """The two linear heads: the paper's ``nn.Linear`` under Adam, and L2 logistic regression with C chosen inside.
 
-Legend: N clips, D embedding width, C classes.
+Legend: N clips, K layers, D embedding width, C classes.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,14 +23,53 @@ from whisper_aut.probe.splits import InnerSplits
 NUM_EPOCHS = 50
 LR = 1e-3
 BATCH_CLIPS = 64
+TEST_CLIPS = 1024  # predicted at once; says nothing about the result
 
 # Inverse strength of the L2 penalty, from "almost the prior" to "almost unpenalised" for standardised features.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 1, 11))
 MAX_ITERATIONS = 1000
 
 
+@dataclass(frozen=True)
+class RowsOf:
+    """Some rows of an array that may lie on the disk, read when they are asked for: all layers of a large task do not
+    fit into memory."""
+
+    features: np.ndarray
+    rows: np.ndarray  # int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array's."""
+        return (len(self.rows), *self.features.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, wanted: np.ndarray) -> np.ndarray:
+        return np.asarray(self.features[self.rows[wanted]])
+
+
+Features = np.ndarray | RowsOf
+
+
+class WeightedLayers(nn.Module):
+    """[N, K, D] to [N, D]: a learned softmax-weighted sum over layers (SUPERB, arXiv 2105.01051), first all alike.
+
+    Pooled by the mean before the sum or after is the same, so that the head learns on pooled vectors.
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_layers))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """The weighted sum."""
+        return torch.einsum("nkd,k->nd", features, self.logits.softmax(dim=0))
+
+
 def fit_predict_linear(
-    train_features: np.ndarray, train_classes: np.ndarray, test_features: np.ndarray, *, num_classes: int, seed: int
+    train_features: Features, train_classes: np.ndarray, test_features: Features, *, num_classes: int, seed: int
 ) -> np.ndarray:
     """The paper's head (arXiv 2604.10438): ``nn.Linear``, cross entropy, Adam 1e-3, batch 64, 50 epochs.
 
@@ -37,32 +77,76 @@ def fit_predict_linear(
     not depend on the machine's accelerator; the caller's random state stays untouched.
 
     Args:
-        train_features: float32 [N, D].
+        train_features: float32 [N, D], or [N, K, D] for a learned weighted sum over layers before the head.
         train_classes: int [N], below ``num_classes``.
-        test_features: float32 [N_test, D].
+        test_features: float32 [N_test, D] or [N_test, K, D].
         num_classes: C.
         seed: of the initial weights and of the order of clips.
 
     Returns:
         Class numbers, int [N_test].
     """
-    features = torch.from_numpy(np.ascontiguousarray(train_features, dtype=np.float32))
+    return fit_predict_adam(
+        train_features,
+        train_classes,
+        test_features,
+        layers=lambda width: [nn.Linear(width, num_classes)],
+        lr_by_epoch=[LR] * NUM_EPOCHS,
+        batch_clips=BATCH_CLIPS,
+        seed=seed,
+    )
+
+
+def fit_predict_adam(
+    train_features: Features,
+    train_classes: np.ndarray,
+    test_features: Features,
+    *,
+    layers: Callable[[int], Sequence[nn.Module]],
+    lr_by_epoch: Sequence[float],
+    batch_clips: int,
+    seed: int,
+) -> np.ndarray:
+    """Train a small head with Adam on cross entropy, the clips in a new order each epoch, and predict after the last.
+
+    Args:
+        train_features: float32 [N, D] or [N, K, D].
+        train_classes: int [N].
+        test_features: as ``train_features``.
+        layers: makes the head's layers for a given D; the last gives one score a class.
+        lr_by_epoch: as many epochs as there are rates.
+        batch_clips: clips a step.
+        seed: of the initial weights and of the order of clips.
+
+    Returns:
+        Class numbers, int [N_test].
+    """
     targets = torch.from_numpy(np.ascontiguousarray(train_classes, dtype=np.int64))
     order = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = nn.Linear(features.shape[1], num_classes)
+        over_layers = [WeightedLayers(train_features.shape[1])] if len(train_features.shape) == 3 else []
+        head = nn.Sequential(*over_layers, *layers(train_features.shape[-1]))
     optimizer = torch.optim.Adam(head.parameters(), lr=LR)
-    for _ in range(NUM_EPOCHS):
-        shuffled = torch.randperm(len(features), generator=order)
-        for start in range(0, len(shuffled), BATCH_CLIPS):
-            batch = shuffled[start : start + BATCH_CLIPS]
+    for lr in lr_by_epoch:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        shuffled = torch.randperm(len(train_features), generator=order)
+        for start in range(0, len(shuffled), batch_clips):
+            batch = shuffled[start : start + batch_clips]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(head(features[batch]), targets[batch]).backward()
+            nn.functional.cross_entropy(head(_tensor(train_features, batch.numpy())), targets[batch]).backward()
             optimizer.step()
+    predicted = np.empty(len(test_features), dtype=np.int64)
     with torch.no_grad():
-        scores = head(torch.from_numpy(np.ascontiguousarray(test_features, dtype=np.float32)))
-    return np.asarray(scores.argmax(dim=1).numpy())
+        for start in range(0, len(predicted), TEST_CLIPS):
+            rows = np.arange(start, min(start + TEST_CLIPS, len(predicted)))
+            predicted[rows] = head(_tensor(test_features, rows)).argmax(dim=1).numpy()
+    return predicted
+
+
+def _tensor(features: Features, rows: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(features[rows].astype(np.float32, copy=False))
 
 
 def fit_predict_logistic(

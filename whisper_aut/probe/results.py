@@ -16,6 +16,7 @@ from whisper_aut.errors import ProbeError
 
 SCHEMA_VERSION = 2
 
+Test = Literal["mcnemar", "sign-flip"]  # exact over clips; by permutation over groups where runs are averaged
 # base: what the others are compared with; adapted: the verdict and the gate speak of it; floor: what needs no training
 # to reach (random weights, MFCC); reference: another kind of encoder, to compare with.
 Role = Literal["base", "adapted", "floor", "reference"]
@@ -35,6 +36,8 @@ class EncoderRecord(Record):
     weights_sha256: str
     num_parameters: int
     width: int = Field(description="D, the size of one state")
+    num_layers: int = Field(default=1, description="States to choose from, the first block's input included")
+    notes: list[str] = Field(default_factory=list, description="What the reader of a result must know of the encoder")
 
 
 class Score(Record):
@@ -44,6 +47,10 @@ class Score(Record):
     interval: tuple[float, float] = Field(description="95% bootstrap interval over groups of clips")
     per_fold: list[float]
     per_class: dict[str, float]
+    per_run: list[float] = Field(
+        default_factory=list,
+        description="By seed of the head (the first is the accuracy) or by draw (the mean is); empty for one run",
+    )
 
 
 class Comparison(Record):
@@ -51,17 +58,25 @@ class Comparison(Record):
 
     delta: float = Field(description="Points: the encoder's accuracy - the base's")
     interval: tuple[float, float] = Field(description="95% paired bootstrap interval of delta over groups of clips")
-    p_value: float = Field(description="Exact two-sided McNemar test")
+    test: Test = "mcnemar"
+    p_value: float
     num_gained: int = Field(description="Clips that only the encoder gets right")
     num_lost: int = Field(description="Clips that only the base gets right")
+    effect_size: float = Field(description="Cohen's g of McNemar's test, Cohen's paired d of the sign-flip test")
+    detectable: float = Field(
+        description="Least difference in points that this test set would show with 80% power at p < 0.05, given how "
+        "often the two encoders disagree and how clips hang together in groups"
+    )
 
 
 class ProtocolResult(Record):
     """One task under one protocol at one context, all encoders side by side."""
 
-    protocol: str = Field(description="'paper' or 'strict'")
+    protocol: str = Field(description="Its name; 'strict [max, layer 3]' where pooling or layer are not its own")
     version: int = Field(description="Of the protocol: any change of its rules counts it up")
     context: Context
+    pooling: str = Field(description="Statistic and positions, e.g. 'mean over real positions'")
+    layer: str = Field(description="'last', a number from 0 (the first block's input), or 'weighted'")
     rules: str = Field(description="The protocol in one sentence: pooling, standardisation, head, selection")
     scores: list[Score] = Field(description="One an encoder, in the report's order: the base first")
     comparisons: list[Comparison] = Field(description="One an encoder but the base, in the same order")
@@ -82,12 +97,52 @@ class TaskResult(Record):
     results: list[ProtocolResult]
 
 
+class LayerCurve(Record):
+    """One encoder over its depth, in percent; entry 0 is the input of the first block."""
+
+    name: str
+    encoder: int | None = Field(description="Its place in the report's encoders; None for a floor that is not there")
+    knn: list[float] = Field(description="Macro-F1 of the nearest neighbours")
+    network: list[float] = Field(description="Macro-F1 of the small network")
+    nmi: list[float] = Field(description="Normalised mutual information of classes and clusters")
+
+
+class EmbeddingMap(Record):
+    """A picture of one layer: clips in the plane, each axis from 0 to 1."""
+
+    name: str
+    encoder: int
+    layer: int
+    points: list[tuple[float, float]]
+
+
+class LayerTask(Record):
+    """One task layer by layer."""
+
+    name: str
+    num_clips: int = Field(description="Of the task, as many as were looked at")
+    classes: list[str]
+    curves: list[LayerCurve]
+    map_classes: list[int] = Field(description="Class number of each point of the maps")
+    maps: list[EmbeddingMap]
+
+
+class LayerAnalysis(Record):
+    """What every layer knows of every task."""
+
+    version: int = Field(description="Of the rules")
+    context: Context
+    rules: str
+    tasks: list[LayerTask]
+
+
 class ProbeReport(Record):
     """Everything one call of ``whisper-aut probe`` found."""
 
     schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
     encoders: list[EncoderRecord] = Field(description="The base first, then in the order given", min_length=1)
     tasks: list[TaskResult]
+    layers: LayerAnalysis | None = Field(default=None, description="Only where it was asked for")
     command: str
     versions: dict[str, str] = Field(description="Package name to version, with python and whisper-aut")
     seed: int

@@ -6,27 +6,31 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from whisper_aut import __version__
-from whisper_aut.constants import CONTEXTS, WINDOW_SEC, Context
+from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
-from whisper_aut.model.base import load_encoder
+from whisper_aut.probe import layers
+from whisper_aut.probe.compare import compare, task_arrays
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
-from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName, TaskArrays
-from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Role, Score, TaskResult
-from whisper_aut.probe.splits import check_task, refold
-from whisper_aut.probe.statistics import (
-    accuracy,
-    accuracy_by,
-    bootstrap_interval,
-    gained_and_lost,
-    group_numbers,
-    mcnemar_exact,
+from whisper_aut.probe.encoders.base import Kind, ProbedEncoder, Statistic
+from whisper_aut.probe.encoders.load import load_probed, role_of
+from whisper_aut.probe.protocols import (
+    DEFAULT_PROTOCOLS,
+    PROTOCOL_NAMES,
+    PROTOCOLS,
+    Layer,
+    Protocol,
+    ProtocolName,
+    variant,
 )
+from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, ProtocolResult, TaskResult
+from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.tasks.labelled import Task, load_task
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
@@ -36,6 +40,29 @@ PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "scipy", "soundfil
 TaskEmbeddings = dict[tuple[str, Context], Embeddings]  # by task name and context
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same for every encoder."""
+
+    tasks: tuple[Task, ...]
+    chosen: tuple[tuple[Protocol, Context], ...]
+    layers_at: Context | None  # where all layers are analysed
+    cache_dir: Path
+    device: str
+    precision: Precision
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """What stays of an encoder when its weights are gone."""
+
+    record: EncoderRecord
+    kind: Kind
+    window_sec: float
+    embeddings: TaskEmbeddings
+
+
 def run_probe(
     base: str,
     encoders: Sequence[str],
@@ -43,7 +70,10 @@ def run_probe(
     *,
     out_dir: Path,
     contexts: Sequence[Context] = CONTEXTS,
-    protocols: Sequence[ProtocolName] = PROTOCOL_NAMES,
+    protocols: Sequence[ProtocolName] = DEFAULT_PROTOCOLS,
+    pooling: Statistic | None = None,
+    layer: Layer | None = None,
+    every_layer: bool = False,
     seed: int = 0,
     cache_dir: Path,
     device: str = "cpu",
@@ -54,13 +84,16 @@ def run_probe(
     """Probe encoders on the same tasks, compare each with the base, and write ``out_dir/probe.json``.
 
     Args:
-        base: the encoder to compare with, as ``load_encoder`` takes it.
+        base: the encoder to compare with, as ``load_probed`` takes it.
         encoders: those to compare with it, in the order of the report.
         tasks: folders with ``clips.jsonl``.
         out_dir: made where missing.
         contexts: a protocol runs at those of these that it is defined for (``paper``: full only).
         protocols: names of protocols.
-        seed: of heads, inner folds and resampling.
+        pooling: instead of the protocols' own statistic; the results then name it beside the protocol.
+        layer: instead of the last: a number from 0 (the input of the first block), or ``weighted`` (learned).
+        every_layer: analyse all layers as well (``whisper_aut.probe.layers``).
+        seed: of heads, inner folds, resampling and random weights.
         cache_dir: of embeddings; safe to share between encoders, tasks and runs.
         device: of the encoder: 'cpu' or 'cuda'.
         precision: of the encoder; bfloat16 is autocast.
@@ -69,32 +102,34 @@ def run_probe(
 
     Raises:
         ProbeError: a task that cannot be used (before any encoder runs), an encoder given twice, nothing to run,
-            values that are not finite.
+            values that are not finite, a layer that an encoder has not.
+        EnvironmentProblem: a package that an encoder needs does not work.
         BaseModelError: an encoder that cannot be loaded.
         AudioError: a clip that cannot be read.
     """
-    chosen = _chosen(protocols, contexts)
-    loaded_tasks = _load_tasks(tasks, refold_leaky)
+    chosen = [
+        (variant(protocol, statistic=pooling, layer=layer), context)
+        for protocol, context in _chosen(protocols, contexts)
+    ]
+    layers_at = _layers_context([context for _, context in chosen]) if every_layer else None
+    plan = _Plan(tuple(_load_tasks(tasks, refold_leaky)), tuple(chosen), layers_at, cache_dir, device, precision, seed)
     _check_encoders(encoders)
-    needed = sorted({context for _, context in chosen})
-    records, embeddings = [], []
-    for number, spec in enumerate([base, *encoders]):
-        role: Role = "adapted" if number else "base"
-        record, found = _embed_all(role, spec, loaded_tasks, needed, cache_dir, device, precision)
-        records.append(record)
-        embeddings.append(found)
-    progress = Progress("probe", len(loaded_tasks) * len(chosen), unit="results")
+    embedded = [_embed_all(base, None, plan)]
+    embedded += [_embed_all(spec, embedded[0].kind, plan) for spec in encoders]
+    windows_sec = [one.window_sec for one in embedded]
+    progress = Progress("probe", len(plan.tasks) * len(chosen), unit="results")
     results = []
-    for task in loaded_tasks:
+    for task in plan.tasks:
         compared = []
         for protocol, context in chosen:
-            of_each = [one[task.name, context] for one in embeddings]
-            compared.append(_compare(task, protocol, context, of_each, seed))
+            features = [_features(one.embeddings[task.name, context], protocol) for one in embedded]
+            compared.append(compare(task, protocol, context, features, _cut_notes(task, windows_sec), seed))
             progress.advance()
         results.append(_task_result(task, compared))
     report = ProbeReport(
-        encoders=records,
+        encoders=[one.record for one in embedded],
         tasks=results,
+        layers=_analyse_layers(embedded, plan),
         command=command_line() if command is None else command,
         versions={
             "python": platform.python_version(),
@@ -150,79 +185,83 @@ def _load_tasks(folders: list[Path], refold_leaky: bool) -> list[Task]:
     return tasks
 
 
-def _embed_all(
-    role: Role,
-    spec: str,
-    tasks: list[Task],
-    contexts: Sequence[Context],
-    cache_dir: Path,
-    device: str,
-    precision: Precision,
-) -> tuple[EncoderRecord, TaskEmbeddings]:
-    """Everything one encoder has to give; it leaves memory before the next is loaded."""
-    encoder = load_encoder(spec)
+def _embed_all(spec: str, base: Kind | None, plan: _Plan) -> _Embedded:
+    """Everything one encoder has to give; its weights leave memory before the next is loaded."""
+    encoder = load_probed(spec, plan.seed)
+    for protocol, _ in plan.chosen:
+        if isinstance(protocol.layer, int) and encoder.num_layers > 1 and protocol.layer >= encoder.num_layers:
+            raise ProbeError(
+                f"there is no layer {protocol.layer}: {spec} has layers 0 to {encoder.num_layers - 1}",
+                remedy="give a layer that every encoder has, or 'last'",
+            )
     record = EncoderRecord(
-        role=role,
+        role=role_of(encoder.kind, base),
         name=spec,
         weights_sha256=encoder.weights_sha256,
-        num_parameters=sum(parameter.numel() for parameter in encoder.module.parameters()),
-        width=encoder.module.config.d_model,
+        num_parameters=encoder.num_parameters,
+        width=encoder.width,
+        num_layers=encoder.num_layers,
+        notes=list(encoder.notes),
     )
     embeddings: TaskEmbeddings = {
-        (task.name, context): embed(encoder, task, context, cache_dir=cache_dir, device=device, precision=precision)
-        for task in tasks
-        for context in contexts
+        (task.name, context): _embed(encoder, task, context, plan)
+        for task in plan.tasks
+        for context in sorted({context for _, context in plan.chosen})
     }
-    return record, embeddings
+    return _Embedded(record, encoder.kind, encoder.window_sec, embeddings)
 
 
-def _compare(
-    task: Task, protocol: Protocol, context: Context, embeddings: Sequence[Embeddings], seed: int
-) -> ProtocolResult:
-    """All encoders under one protocol; the first is the base."""
-    classes = np.array(task.classes)
-    labels = np.array([clip.label for clip in task.clips])
-    arrays = TaskArrays(
-        class_ids=np.searchsorted(classes, labels),
-        folds=np.array([clip.fold for clip in task.clips]),
-        groups=group_numbers([clip.group for clip in task.clips]),
-        num_classes=len(classes),
-    )
-    predictions = [protocol.predict(one, arrays, seed) for one in embeddings]
-    assert len({found.notes for found in predictions}) == 1, "the splits do not depend on the encoder"
-    base, *others = (found.class_ids == arrays.class_ids for found in predictions)
-    notes = [*task.notes, *predictions[0].notes]
-    if cut := num_cut(task):
-        notes.append(f"{cut} clip(s) last longer than {WINDOW_SEC} s: their first {WINDOW_SEC} s count")
-    return ProtocolResult(
-        protocol=protocol.name,
-        version=protocol.version,
-        context=context,
-        rules="; ".join([protocol.rules, *notes]),
-        scores=[_score(correct, labels, arrays, seed) for correct in (base, *others)],
-        comparisons=[_comparison(base, correct, arrays, seed) for correct in others],
+def _embed(encoder: ProbedEncoder, task: Task, context: Context, plan: _Plan) -> Embeddings:
+    here = [protocol for protocol, at in plan.chosen if at == context]
+    every_layer = context == plan.layers_at
+    return embed(
+        encoder,
+        task,
+        context,
+        poolings=[*(protocol.pooling for protocol in here), *([layers.POOLING] if every_layer else [])],
+        layers="all" if every_layer or any(protocol.layer != "last" for protocol in here) else "last",
+        cache_dir=plan.cache_dir,
+        device=plan.device,
+        precision=plan.precision,
     )
 
 
-def _comparison(base: np.ndarray, other: np.ndarray, arrays: TaskArrays, seed: int) -> Comparison:
-    num_gained, num_lost = gained_and_lost(base, other)
-    return Comparison(
-        # From whole counts: equal encoders differ by exactly 0.
-        delta=100.0 * (num_gained - num_lost) / len(base),
-        interval=bootstrap_interval(other.astype(np.int64) - base.astype(np.int64), arrays.groups, seed=seed),
-        p_value=mcnemar_exact(num_gained, num_lost),
-        num_gained=num_gained,
-        num_lost=num_lost,
-    )
+def _layers_context(contexts: Sequence[Context]) -> Context:
+    return "trimmed" if "trimmed" in contexts else contexts[0]
 
 
-def _score(correct: np.ndarray, labels: np.ndarray, arrays: TaskArrays, seed: int) -> Score:
-    return Score(
-        accuracy=accuracy(correct),
-        interval=bootstrap_interval(correct, arrays.groups, seed=seed),
-        per_fold=list(accuracy_by(correct, arrays.folds).values()),
-        per_class=accuracy_by(correct, labels),
-    )
+def _analyse_layers(embedded: Sequence[_Embedded], plan: _Plan) -> LayerAnalysis | None:
+    """All layers of all encoders on all tasks, with MFCC as the floor."""
+    if plan.layers_at is None:
+        return None
+    floor = None if any(one.record.name == "mfcc" for one in embedded) else load_probed("mfcc")
+    progress = Progress("layers", len(plan.tasks), unit="tasks")
+    found = []
+    for task in plan.tasks:
+        key = (task.name, plan.layers_at)
+        layered = [layers.Layered(one.record.name, n, one.embeddings[key]) for n, one in enumerate(embedded)]
+        if floor is not None:
+            layered.append(layers.Layered("mfcc", None, _embed(floor, task, plan.layers_at, plan)))
+        found.append(layers.analyse_task(task.name, task_arrays(task), task.classes, layered, plan.seed))
+        progress.advance()
+    return layers.analysis(plan.layers_at, found)
+
+
+def _features(embeddings: Embeddings, protocol: Protocol) -> np.ndarray:
+    """What the protocol's head takes: one layer's vectors, or all layers for a learned sum."""
+    if protocol.layer == "weighted":
+        return embeddings.all_layers(protocol.pooling)
+    return embeddings.features(protocol.pooling, None if protocol.layer == "last" else protocol.layer)
+
+
+def _cut_notes(task: Task, windows_sec: Sequence[float]) -> list[str]:
+    """One sentence for each window that is shorter than some clips."""
+    notes = []
+    for window_sec in sorted(set(windows_sec)):
+        if cut := num_cut(task, window_sec):
+            whose = "" if len(set(windows_sec)) == 1 else f" for the encoders with a window of {window_sec:g} s"
+            notes.append(f"{cut} clip(s) last longer than {window_sec:g} s: their first {window_sec:g} s count{whose}")
+    return notes
 
 
 def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:

@@ -1,4 +1,4 @@
-"""What a difference is worth: accuracies, bootstrap intervals over recordings, the exact McNemar test."""
+"""What a difference is worth: accuracies, bootstrap intervals over recordings, exact and permutation tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHUNK_CELLS = 10_000_000  # resamples x groups held at once: 80 MB of int64
 
 
 def accuracy(correct: np.ndarray) -> float:
-    """Per cent of True in ``correct`` [N]: all folds pooled, every clip counts once."""
+    """Per cent of True in ``correct`` [N], or the mean of shares: all folds pooled, every clip counts once."""
     return 100.0 * float(np.mean(correct))
 
 
@@ -68,9 +68,35 @@ def mcnemar_exact(num_gained: int, num_lost: int) -> float:
     return min(1.0, p_value)
 
 
+def sign_flip_test(
+    differences: np.ndarray, groups: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> float:
+    """Two-sided p-value of a paired permutation test (Fisher 1935), groups of clips flipped together.
+
+    Under no difference, base and adapted could change places in any recording. The observed assignment counts as one
+    of the resamples, so that p is never 0 (Phipson and Smyth 2010); no difference at all gives 1.
+
+    Args:
+        differences: [N] adapted minus base, of each clip.
+        groups: [N] group number of each clip.
+        seed: the same seed gives the same p.
+        num_resamples: how often signs are drawn.
+    """
+    _, group_ids = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group_ids.reshape(-1), weights=differences.astype(np.float64))
+    observed = abs(float(sums.sum())) - 1e-9  # sums of the same numbers in another order may differ in the last digit
+    rng = np.random.default_rng(seed)
+    as_large, chunk = 0, max(1, _CHUNK_CELLS // len(sums))
+    for start in range(0, num_resamples, chunk):
+        signs = rng.integers(0, 2, (min(chunk, num_resamples - start), len(sums)), dtype=np.int8) * 2.0 - 1.0
+        as_large += int(np.sum(np.abs(signs @ sums) >= observed))
+    return (1 + as_large) / (1 + num_resamples)
+
+
 def gained_and_lost(base: np.ndarray, adapted: np.ndarray) -> tuple[int, int]:
-    """Clips that only ``adapted`` gets right, and clips that only ``base`` gets right; both bool [N]."""
-    return int(np.sum(adapted & ~base)), int(np.sum(base & ~adapted))
+    """Clips that ``adapted`` gets right more often than ``base``, and the other way round; both [N], bool or shares."""
+    difference = adapted.astype(np.float64) - base.astype(np.float64)
+    return int(np.sum(difference > 0)), int(np.sum(difference < 0))
 
 
 def group_numbers(names: Sequence[str]) -> np.ndarray:

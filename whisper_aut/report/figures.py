@@ -198,8 +198,9 @@ def line_chart(
     from_zero: bool = False,
     form: Callable[[float], str] | None = None,
     size: Literal["wide", "half"] = "wide",
+    axis: str = "step",
 ) -> Markup:
-    """Curves over training steps, each named at its end. Lines without points are left out."""
+    """Curves over training steps (or what ``axis`` names), each named at its end; those without points are left out."""
     lines = [line for line in lines if line.points]
     if not lines:
         return Markup('<p class="absent">not recorded</p>')
@@ -226,7 +227,9 @@ def line_chart(
         for tick in across.ticks
         if tick == round(tick)
     )
-    grid += Markup('<text class="axis" x="100%" y="{y}" text-anchor="end">step</text>').format(y=height + 34)
+    grid += Markup('<text class="axis" x="100%" y="{y}" text-anchor="end">{axis}</text>').format(
+        y=height + 34, axis=axis
+    )
     curves = Markup("").join(
         Markup('<polyline class="{style}" vector-effect="non-scaling-stroke" points="{points}"/>').format(
             style=line.style,
@@ -236,7 +239,7 @@ def line_chart(
     )
     marks = Markup("").join(
         Markup('<circle class="{style}" cx="{x:.2f}%" cy="{y:.1f}" r="3"><title>{text}</title></circle>').format(
-            style=line.style, x=across.percent(x), y=y_px(y), text=f"{line.name}, step {x:.0f}: {y:.4g}"
+            style=line.style, x=across.percent(x), y=y_px(y), text=f"{line.name}, {axis} {x:.0f}: {y:.4g}"
         )
         for line in lines
         if line.marked

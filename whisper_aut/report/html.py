@@ -7,7 +7,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from whisper_aut.progress import format_duration
 from whisper_aut.report import figures
 from whisper_aut.report.content import Report, RunSection, is_noncommercial, is_unknown
-from whisper_aut.report.markdown import LEAKAGE, number
+from whisper_aut.report.layer_figures import class_key, embedding_map, layer_charts
+from whisper_aut.report.markdown import LEAKAGE, number, spread_lines
 from whisper_aut.report.verdict import p_text, several_encoders, signed
 
 
@@ -28,8 +29,10 @@ def render_html(report: Report) -> str:
         run=report.run,
         leakage_text=LEAKAGE,
         several=several_encoders(report.rows),
+        spread=spread_lines(report.rows),
         forest=figures.forest(report.rows),
         class_figures=_class_figures(report),
+        layers=_layer_figures(report),
         training=_training_figures(report.run) if report.run else {},
         mixture=_mixture_figure(report.run) if report.run else "",
         domain_style=figures.domain_style,
@@ -54,6 +57,19 @@ def _class_figures(report: Report) -> list[dict[str, object]]:
         for r in task.results
         if (r.protocol, r.context) == believed
         for number in adapted
+    ]
+
+
+def _layer_figures(report: Report) -> list[dict[str, object]]:
+    """By task: charts over depth, maps of chosen layers and the key to their colours."""
+    return [
+        {
+            "task": task,
+            "charts": layer_charts(task),
+            "maps": [(one, embedding_map(task, one)) for one in task.maps],
+            "key": class_key(task),
+        }
+        for task in (report.probe.layers.tasks if report.probe.layers else [])
     ]
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from statistics import mean, stdev
 
+from whisper_aut.probe.results import LayerAnalysis
 from whisper_aut.progress import format_duration
 from whisper_aut.report.content import Report, RunSection, is_noncommercial
 from whisper_aut.report.verdict import Row, p_text, several_encoders, signed
 
 COLUMNS = (
     "task", "clips", "classes", "protocol", "context",
-    "base [95%]", "adapted [95%]", "Δ points [95%]", "p", "p Holm", "verdict",
+    "base [95%]", "adapted [95%]", "Δ points [95%]", "detectable", "p", "p Holm", "verdict",
 )  # fmt: skip
-RIGHT_ALIGNED = frozenset({"clips", "classes", "base [95%]", "adapted [95%]", "Δ points [95%]", "p", "p Holm"})
+RIGHT_ALIGNED = frozenset(
+    {"clips", "classes", "base [95%]", "adapted [95%]", "Δ points [95%]", "detectable", "p", "p Holm"}
+)
 ENCODER = "encoder"  # a column that stands after the context where there are several
 LEAKAGE = (
     "Whether audio of the probing tasks is also in the training data has not been checked. If it is, gains are "
@@ -41,6 +45,7 @@ def table_cells(row: Row, columns: Sequence[str] = COLUMNS) -> tuple[str, ...]:
         f"{row.base:.1f} [{row.base_interval[0]:.1f}, {row.base_interval[1]:.1f}]",
         f"{row.adapted:.1f} [{row.adapted_interval[0]:.1f}, {row.adapted_interval[1]:.1f}]",
         f"{signed(row.delta)} [{signed(row.interval[0])}, {signed(row.interval[1])}]",
+        f"{row.detectable:.1f}",
         p_text(row.p_value),
         p_text(row.p_holm),
         row.verdict,
@@ -95,16 +100,36 @@ def render_markdown(report: Report) -> str:
         "## Probe",
         markdown_table(report.rows),
         f"Accuracies in percent, 95% bootstrap intervals over recordings; Δ is {subject} minus base on the same clips; "
-        "p is the exact two-sided McNemar test, p Holm the same corrected over the tasks of one protocol and context. "
+        "detectable: the least change that these clips show in four of five cases at p < 0.05, given how often the two "
+        "encoders disagree and how clips of one recording hang together; p is the exact two-sided McNemar test "
+        "(few-shot: a sign-flip test over recordings), p Holm the same corrected over the tasks of one protocol and "
+        "context. "
         "Bold: the rows that the verdict rests on.",
+        _list("Spread over seeds and draws", spread_lines(report.rows)),
         _list("Protocols", sorted({_rule(report, row) for row in report.rows})),
         f"B{encoders[1:]}.",  # the base comes first
+        *(_layers(report.probe.layers) if report.probe.layers else []),
         *(_run(report.run) if report.run else []),
         "## How it was run",
         _commands(report),
         _hashes(report),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def spread_lines(rows: Sequence[Row]) -> list[str]:
+    """How much scores move with the seed of a head or the draw of training clips, a line a row that has several."""
+    several = several_encoders(rows)
+    return [
+        f"{row.task}, {row.protocol}/{row.context}{f', {row.encoder}' if several else ''}: base "
+        f"{_spread(row.base_runs)}, {'encoder' if several else 'adapted'} {_spread(row.adapted_runs)}"
+        for row in rows
+        if row.base_runs
+    ]
+
+
+def _spread(runs: Sequence[float]) -> str:
+    return f"{mean(runs):.1f} ± {stdev(runs):.1f} over {len(runs)}"
 
 
 def _rule(report: Report, row: Row) -> str:
@@ -120,6 +145,26 @@ def _gate(report: Report) -> str:
         return "Gate: none was asked for."
     head = f"**Gate: {'passed' if report.gate.passed else 'FAILED'}.**"
     return "\n".join([head, "", *(f"- {'pass' if c.passed else '**fail**'}: {escape(c.text())}" for c in checks)])
+
+
+def _layers(layers: LayerAnalysis) -> list[str]:
+    """A table a task: each encoder's best layer and its last, by measure."""
+    parts = ["## Layer by layer", f"At {layers.context} context, in percent: the best layer, and the last."]
+    for task in layers.tasks:
+        lines = [
+            _line([escape(task.name), "layers", "neighbours", "network", "clusters"]),
+            _line(["---"] + ["---:"] * 4),
+        ]
+        for curve in task.curves:
+            measures = (_best_and_last(values) for values in (curve.knn, curve.network, curve.nmi))
+            lines.append(_line([escape(curve.name), str(len(curve.knn)), *measures]))
+        parts.append("\n".join(lines))
+    return [*parts, f"Rules, version {layers.version}: {layers.rules}."]
+
+
+def _best_and_last(values: Sequence[float]) -> str:
+    best = max(range(len(values)), key=lambda layer: values[layer])
+    return f"{values[best]:.1f} (layer {best}), {values[-1]:.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def _run(run: RunSection) -> list[str]:

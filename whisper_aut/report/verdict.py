@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from whisper_aut.constants import Context
-from whisper_aut.probe.results import EncoderRecord, ProbeReport, ProtocolResult, Record, Role, TaskResult
+from whisper_aut.probe.results import EncoderRecord, ProbeReport, ProtocolResult, Record, Role, TaskResult, Test
 
 ALPHA = 0.05
 FEW_GROUPS = 10  # fewer recordings or speakers than this make a bootstrap over them coarse
@@ -44,10 +44,15 @@ class Row(Record):
     adapted_interval: tuple[float, float]
     delta: float
     interval: tuple[float, float]
-    p_value: float = Field(description="Exact two-sided McNemar test")
+    test: Test
+    p_value: float
     p_holm: float = Field(description="Holm-corrected over the tasks of the same encoder, protocol and context")
     num_gained: int
     num_lost: int
+    effect_size: float = Field(description="Cohen's g, or the paired d where runs are averaged")
+    detectable: float = Field(description="Least change in points that these clips show with 80% power")
+    base_runs: list[float] = Field(description="Accuracy by seed or draw; empty for one run")
+    adapted_runs: list[float]
     verdict: Verdict
     believed: bool = Field(description="One of the rows that the sentence of verdict speaks of")
 
@@ -143,10 +148,15 @@ def _row(
         adapted_interval=score.interval,
         delta=comparison.delta,
         interval=comparison.interval,
+        test=comparison.test,
         p_value=comparison.p_value,
         p_holm=p_holm,
         num_gained=comparison.num_gained,
         num_lost=comparison.num_lost,
+        effect_size=comparison.effect_size,
+        detectable=comparison.detectable,
+        base_runs=base.per_run,
+        adapted_runs=score.per_run,
         verdict=verdict_of(comparison.delta, comparison.interval, p_holm),
         believed=believed,
     )
@@ -170,7 +180,7 @@ def summarise(probe: ProbeReport, rows: Sequence[Row]) -> Summary:
     lead = f"{BELIEVED[0]}/{BELIEVED[1]} was not probed; under {where}" if fallback else f"Under {where}"
     return Summary(
         sentence=f"{lead}, {_sentence(believed)}.",
-        basis=_significance(len({row.task for row in believed})),
+        basis=_significance(len({row.task for row in believed}), believed[0].test),
         protocol=protocol,
         context=context,
         cautions=_cautions(probe, rows, believed, fallback),
@@ -239,8 +249,10 @@ def _p(row: Row, num_tasks: int) -> str:
     return f"{'p' if num_tasks == 1 else 'Holm-corrected p'} {p_relation(row.p_holm)}"
 
 
-def _significance(num_tasks: int) -> str:
-    p = "the exact McNemar p" if num_tasks == 1 else f"the exact McNemar p, Holm-corrected over {num_tasks} tasks,"
+def _significance(num_tasks: int, test: Test) -> str:
+    p = "the exact McNemar p" if test == "mcnemar" else "the p of a sign-flip test over recordings"
+    if num_tasks > 1:
+        p = f"{p}, Holm-corrected over {num_tasks} tasks,"
     return (
         f"“Significant” means here: {p} is below {ALPHA} and the 95% interval of the change, "
         "bootstrapped over recordings, leaves zero out."
@@ -274,8 +286,9 @@ def _cautions(probe: ProbeReport, rows: Sequence[Row], believed: Sequence[Row], 
     if noisy:
         row = min(noisy, key=lambda row: row.interval[0])
         cautions.append(
-            f"“Within noise” is not “unchanged”: {row.num_clips} clips cannot rule out a loss of up to "
-            f"{-row.interval[0]:.1f} points on {row.task}{f' by {_called(row)}' if named else ''}."
+            f"“Within noise” is not “unchanged”: {row.num_clips} clips show a change of {row.detectable:.1f} points or "
+            f"more in four of five cases, and here cannot rule out a loss of up to {-row.interval[0]:.1f} points on "
+            f"{row.task}{f' by {_called(row)}' if named else ''}."
         )
     lost = {(row.task, row.encoder_number) for row in believed if row.verdict == "lost"}
     opposed = sorted(

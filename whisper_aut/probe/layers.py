@@ -1,0 +1,149 @@
+"""What each layer knows of a task, after arXiv 2410.12948: neighbours, a small network, clusters, and maps to look at.
+
+Everything is cheap on purpose: a few hundred clips, one setting for all layers, fixed seeds. The curves compare layers
+and encoders with each other; the protocols are the numbers to quote. Legend: N clips, D embedding width.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.manifold import TSNE
+from sklearn.metrics import f1_score, normalized_mutual_info_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from whisper_aut.constants import Context
+from whisper_aut.probe.embed import Embeddings
+from whisper_aut.probe.encoders.base import Pooling
+from whisper_aut.probe.protocols import TaskArrays
+from whisper_aut.probe.results import EmbeddingMap, LayerAnalysis, LayerCurve, LayerTask
+from whisper_aut.probe.splits import outer_splits
+
+VERSION = 1
+POOLING = Pooling("mean", "real")
+MAX_CLIPS = 2000  # of a task; more make curves smoother and nothing else
+MAX_MAP_CLIPS = 300
+MAX_FOLDS = 5
+NUM_NEIGHBOURS = 10
+NUM_HIDDEN = 64
+NUM_EPOCHS = 60
+NUM_CLUSTERINGS = 4  # starts of k-means; the tightest counts
+PERPLEXITY = 30.0
+RULES = (
+    f"{POOLING}; standardised by the training folds; macro-F1 in percent over {MAX_FOLDS} folds (official ones, merged "
+    f"where there are more) of {NUM_NEIGHBOURS} nearest neighbours and of a network with one hidden layer of "
+    f"{NUM_HIDDEN}, {NUM_EPOCHS} epochs; normalised mutual information, in percent, of classes and as many k-means "
+    f"clusters; of larger tasks {MAX_CLIPS} clips; layer 0 is the input of the first block, the last is the encoder's "
+    f"output; after arXiv 2410.12948"
+)
+
+
+@dataclass(frozen=True)
+class Layered:
+    """An encoder's vectors of one task, and its place among the report's encoders (None: a floor that is none)."""
+
+    name: str
+    number: int | None
+    embeddings: Embeddings
+
+
+def analyse_task(
+    name: str, arrays: TaskArrays, classes: Sequence[str], encoders: Sequence[Layered], seed: int
+) -> LayerTask:
+    """Curves over depth for every encoder, and maps of the first, the middle and the last layer.
+
+    Args:
+        name: of the task.
+        arrays: the task as numbers.
+        classes: their names.
+        encoders: with all layers embedded under ``POOLING``.
+        seed: of everything drawn; the same seed gives the same numbers.
+    """
+    rows = choose_clips(arrays.class_ids, MAX_CLIPS, seed)
+    mapped = rows[choose_clips(arrays.class_ids[rows], MAX_MAP_CLIPS, seed)]
+    curves, maps = [], []
+    for encoder in encoders:
+        stored = encoder.embeddings.all_layers(POOLING)  # [N, K, D]
+        num_layers = stored.shape[1]
+        scores = [score_layer(stored[rows, layer], arrays, rows, seed) for layer in range(num_layers)]
+        knn, network, nmi = (list(column) for column in zip(*scores, strict=True))
+        curves.append(LayerCurve(name=encoder.name, encoder=encoder.number, knn=knn, network=network, nmi=nmi))
+        if encoder.number is None or num_layers == 1:
+            continue
+        for layer in sorted({0, num_layers // 2, num_layers - 1}):
+            points = tsne(stored[mapped, layer], seed)
+            maps.append(EmbeddingMap(name=encoder.name, encoder=encoder.number, layer=layer, points=points))
+    return LayerTask(
+        name=name,
+        num_clips=len(rows),
+        classes=list(classes),
+        curves=curves,
+        map_classes=[int(label) for label in arrays.class_ids[mapped]],
+        maps=maps,
+    )
+
+
+def analysis(context: Context, tasks: Sequence[LayerTask]) -> LayerAnalysis:
+    """The tasks with the rules they were analysed by."""
+    return LayerAnalysis(version=VERSION, context=context, rules=RULES, tasks=list(tasks))
+
+
+def choose_clips(class_ids: np.ndarray, at_most: int, seed: int) -> np.ndarray:
+    """Ascending indices of at most ``at_most`` clips, each class with its share (at least one clip where it fits)."""
+    if len(class_ids) <= at_most:
+        return np.arange(len(class_ids))
+    order = np.random.default_rng(seed).permutation(len(class_ids))
+    # A clip's place within its class, as a share of the class: the lowest shares take of every class alike.
+    share = np.empty(len(class_ids))
+    for label in np.unique(class_ids):
+        own = order[class_ids[order] == label]
+        share[own] = np.arange(len(own)) / len(own)
+    return np.sort(order[np.argsort(share[order], kind="stable")[:at_most]])
+
+
+def score_layer(features: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Macro-F1 of neighbours and of the network, and normalised mutual information of clusters, in percent.
+
+    Args:
+        features: float32 [N, D] of the clips ``rows``.
+        arrays: the whole task.
+        rows: int [N], which of its clips.
+        seed: of network and clusters.
+    """
+    classes = arrays.class_ids[rows]
+    _, folds = np.unique(arrays.folds[rows], return_inverse=True)
+    splits = outer_splits(folds.reshape(-1) % MAX_FOLDS)
+    neighbours, network = np.full(len(rows), -1), np.full(len(rows), -1)
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the network is stopped, not finished
+        for split in splits:
+            scaler = StandardScaler().fit(features[split.train])
+            train, test = scaler.transform(features[split.train]), scaler.transform(features[split.test])
+            knn = KNeighborsClassifier(min(NUM_NEIGHBOURS, len(train)))
+            neighbours[split.test] = knn.fit(train, classes[split.train]).predict(test)
+            small = MLPClassifier((NUM_HIDDEN,), max_iter=NUM_EPOCHS, random_state=seed)
+            network[split.test] = small.fit(train, classes[split.train]).predict(test)
+        clusters = KMeans(min(arrays.num_classes, len(rows)), n_init=NUM_CLUSTERINGS, random_state=seed).fit_predict(
+            StandardScaler().fit_transform(features)
+        )
+    known = np.unique(classes)
+    f1 = [100.0 * f1_score(classes, found, labels=known, average="macro") for found in (neighbours, network)]
+    return float(f1[0]), float(f1[1]), 100.0 * float(normalized_mutual_info_score(classes, clusters))
+
+
+def tsne(features: np.ndarray, seed: int) -> list[tuple[float, float]]:
+    """Vectors [N, D] as points in the plane (van der Maaten and Hinton 2008), each axis from 0 to 1: for the eye."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        scaled = StandardScaler().fit_transform(features.astype(np.float64))
+        settings = {"perplexity": min(PERPLEXITY, max(1.0, (len(scaled) - 1) / 3)), "random_state": seed}
+        points = TSNE(2, init="random" if len(scaled) < 3 else "pca", **settings).fit_transform(scaled)
+    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-12)
+    return [(round(float(x), 4), round(float(y), 4)) for x, y in (points - low) / span]
