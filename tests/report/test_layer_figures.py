@@ -5,7 +5,8 @@ from types import ModuleType
 
 from whisper_aut.probe.results import EmbeddingMap, LayerAnalysis, LayerCurve, LayerTask
 from whisper_aut.report.build import build_report
-from whisper_aut.report.layer_figures import class_colours, class_key, embedding_map, layer_charts, short
+from whisper_aut.report.figures import short
+from whisper_aut.report.layer_figures import class_colours, class_key, embedding_map, layer_charts
 
 
 def make_layers(name: str = "a", label: str = "dog") -> LayerAnalysis:
@@ -51,7 +52,7 @@ def test_rare_classes_beyond_the_colours_are_grey() -> None:
 
 def test_long_names_keep_their_end() -> None:
     assert short("runs/demo/export") == "runs/demo/export"
-    assert short("/home/user/runs/demo/export") == "…/runs/demo/export"
+    assert short("/home/user/runs/demo/export") == "…e/user/runs/demo/export" and len(short("x" * 99)) == 24
 
 
 def test_the_report_shows_layers_in_all_its_forms(made: ModuleType, tmp_path: Path) -> None:

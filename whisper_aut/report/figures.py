@@ -64,9 +64,13 @@ def forest(rows: Sequence[Row]) -> Markup:
     """Changes in points with their 95% intervals around zero; the rows of the verdict are large, the others small."""
     ends = [0.0, *(bound for row in rows for bound in (*row.interval, row.delta))]
     scale = make_scale(min(ends), max(ends), num_ticks=6)
-    parts = [Markup('<div class="forest" role="img" aria-label="Change in points with 95% intervals">')]
-    previous = ""
     several = several_encoders(rows)
+    parts = [
+        Markup('<div class="forest{wide}" role="img" aria-label="Change in points with 95% intervals">').format(
+            wide=" several" if several else ""
+        )
+    ]
+    previous = ""
     for row in rows:
         first, previous = row.task != previous, row.task
         style = f"{MARK_CLASS[row.verdict]}{' believed' if row.believed else ''}{' first' if first else ''}"
@@ -84,7 +88,7 @@ def forest(rows: Sequence[Row]) -> Markup:
             ).format(
                 style=style,
                 task=row.task if first else "",
-                how=" · ".join(part for part in (row.protocol, row.context, by) if part),
+                how=" · ".join(part for part in (row.protocol, row.context, short(by)) if part),
                 title=title,
                 height=ROW_PX,
                 grid=_forest_grid(scale, ROW_PX),
@@ -106,6 +110,11 @@ def forest(rows: Sequence[Row]) -> Markup:
         ).format(ticks=ticks)
     )
     return Markup("").join(parts)
+
+
+def short(name: str) -> str:
+    """The end of a long name, which tells folders of one run apart."""
+    return name if len(name) <= 24 else f"…{name[-23:]}"
 
 
 def _forest_grid(scale: Scale, height: int) -> Markup:

@@ -21,7 +21,7 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(signed=signed, p=p_text, number=number, duration=format_duration)
+    environment.filters.update(signed=signed, short=figures.short, p=p_text, number=number, duration=format_duration)
     environment.tests.update(noncommercial=is_noncommercial, unknown_license=is_unknown)
     page = environment.get_template("report.html.j2").render(
         report=report,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from whisper_aut.probe.results import EmbeddingMap, LayerCurve, LayerTask
-from whisper_aut.report.figures import Line, line_chart
+from whisper_aut.report.figures import Line, line_chart, short
 
 NUM_SERIES = 6  # colours of the style sheet for encoders; the base has the first
 NUM_CLASS_COLOURS = 10  # the most frequent classes of a map; the others are grey
@@ -43,11 +43,6 @@ def _line(curve: LayerCurve, values: Sequence[float], depth: int) -> Line:
         return Line(short(curve.name), "series-floor", [(0.0, values[0]), (float(depth), values[0])])
     style = f"series-{(curve.encoder or 0) % NUM_SERIES}"
     return Line(short(curve.name), style, [(float(layer), value) for layer, value in enumerate(values)], marked=True)
-
-
-def short(name: str) -> str:
-    """The end of a long name, which tells folders of one run apart."""
-    return name if len(name) <= 18 else f"…{name[-17:]}"
 
 
 def embedding_map(task: LayerTask, one: EmbeddingMap) -> Markup:

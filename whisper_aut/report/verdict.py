@@ -266,7 +266,7 @@ def _cautions(probe: ProbeReport, rows: Sequence[Row], believed: Sequence[Row], 
             f"{BELIEVED[0]}/{BELIEVED[1]} is the result to believe and was not probed; the verdict rests on "
             f"{believed[0].protocol}/{believed[0].context}."
         )
-    named = several_encoders(rows)
+    named = several_encoders(believed)
     for encoder in probe.adapted:
         if encoder.weights_sha256 == probe.base.weights_sha256:
             which = f"“{encoder.name}”" if named else "adapted"
