@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from whisper_aut.constants import ENCODER_STRIDE
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
-def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing: bool = False) -> Tensor:
+def encode(encoder: WhisperEncoder, features: Tensor) -> Tensor:
     """Final encoder states after the last layer norm, positions counted from 0.
 
     Hugging Face's own ``forward`` refuses everything but 30 s; at 30 s this gives the same values. Submodules are
@@ -26,7 +25,6 @@ def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing:
     Args:
         encoder: a Whisper encoder; its dropout is zero in every released model and is not applied here.
         features: log-mel [B, M, F], F even and at most twice the encoder's positions.
-        gradient_checkpointing: recompute each layer in backward.
 
     Returns:
         States [B, T, D].
@@ -45,9 +43,6 @@ def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing:
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     hidden = hidden + encoder.embed_positions(positions).to(hidden.dtype)
     for layer in encoder.layers:
-        if gradient_checkpointing and torch.is_grad_enabled():
-            hidden = checkpoint(layer, hidden, None, use_reentrant=False)
-        else:
-            hidden = layer(hidden, None)
+        hidden = layer(hidden, None)
     states: Tensor = encoder.layer_norm(hidden)
     return states
