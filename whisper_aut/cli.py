@@ -117,7 +117,9 @@ def export(
 @app.command()
 def probe(
     base: Annotated[str, typer.Option(help="The encoder to compare with: hub name, folder, or pypi:tiny.en.")],
-    encoder: Annotated[str, typer.Option(help="The adapted encoder: a folder that `whisper-aut export` wrote.")],
+    encoder: Annotated[
+        list[str], typer.Option(help="The adapted encoder: a folder that `whisper-aut export` wrote. Repeatable.")
+    ],
     task: Annotated[
         list[Path], typer.Option(help="Folder with clips.jsonl (id, audio, duration_sec, label, fold). Repeatable.")
     ],
@@ -130,7 +132,7 @@ def probe(
         bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
     ] = False,
 ) -> None:
-    """Linear probes of two encoders on the same clips, paired, by the protocols `paper` and `strict`."""
+    """Linear probes of encoders on the same clips, each paired with the base, by the protocols `paper` and `strict`."""
     import torch
 
     from whisper_aut.probe.embed import PRECISIONS

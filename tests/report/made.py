@@ -50,16 +50,27 @@ def make_result(
         version=1,
         context=context,
         rules=RULES[protocol],
-        base=score(base, 1.0),
-        adapted=score(base + delta, 1.4),
-        comparison=Comparison(
-            delta=delta, interval=(delta - half, delta + half), p_value=p_value, num_gained=40, num_lost=12
-        ),
+        scores=[score(base, 1.0), score(base + delta, 1.4)],
+        comparisons=[
+            Comparison(delta=delta, interval=(delta - half, delta + half), p_value=p_value, num_gained=40, num_lost=12)
+        ],
+    )
+
+
+def side_by_side(*results: ProtocolResult) -> ProtocolResult:
+    """Results of several encoders against one base, as one result."""
+    first = results[0]
+    assert all(result.scores[0] == first.scores[0] for result in results)
+    return first.model_copy(
+        update={
+            "scores": [first.scores[0], *(result.scores[1] for result in results)],
+            "comparisons": [result.comparisons[0] for result in results],
+        }
     )
 
 
 def make_task(name: str, *results: ProtocolResult, num_groups: int = 300, **fields: Any) -> TaskResult:
-    classes = list(results[0].base.per_class) if results else ["dog"]
+    classes = list(results[0].scores[0].per_class) if results else ["dog"]
     values: dict[str, Any] = {
         "name": name,
         "folder": f"data/probe/{name}",
@@ -75,15 +86,20 @@ def make_task(name: str, *results: ProtocolResult, num_groups: int = 300, **fiel
     return TaskResult(**{**values, **fields})
 
 
-def make_probe(*tasks: TaskResult) -> ProbeReport:
+def make_probe(*tasks: TaskResult, more: tuple[tuple[str, str], ...] = ()) -> ProbeReport:
+    """``more``: role and name of encoders after the base and the adapted one."""
+
     def encoder(role: str, digest: str, name: str) -> EncoderRecord:
         return EncoderRecord(role=role, name=name, weights_sha256=digest * 32, num_parameters=8_208_384, width=384)
 
     return ProbeReport(
-        base=encoder("base", "1a", "pypi:tiny.en"),
-        adapted=encoder("adapted", "2b", "runs/demo/export"),
+        encoders=[
+            encoder("base", "1a", "pypi:tiny.en"),
+            encoder("adapted", "2b", "runs/demo/export"),
+            *(encoder(role, f"{number}c", name) for number, (role, name) in enumerate(more, start=3)),
+        ],
         tasks=list(tasks),
-        command="whisper-aut probe --base pypi:tiny.en --adapted runs/demo/export data/probe/urban10",
+        command="whisper-aut probe --base pypi:tiny.en --encoder runs/demo/export data/probe/urban10",
         versions={"python": "3.11.9", "torch": "2.14.1", "whisper-aut": "0.1.0"},
         seed=17,
     )

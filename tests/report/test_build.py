@@ -1,5 +1,6 @@
 """The three forms of the report: whole, honest about gaps, safe to open, and written before the gate closes."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_the_json_reads_back_equal(probe_json: Path, run_dir: Path, tmp_path: Pa
     paths = build_report(out_dir=tmp_path, **options)
     report = Report.from_json(paths.json)
     assert report == gather(**options)
-    assert report.schema_version == 1
+    assert report.schema_version == 2
     assert report.gate.checks[0].task == "instruments" and not report.gate.passed
 
 
@@ -175,3 +176,26 @@ def test_a_folder_without_a_run_is_an_error(probe_json: Path, tmp_path: Path) ->
 def test_a_probe_without_tasks_still_makes_a_page(made: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "probe.json").write_text(made.make_probe().to_json())
     assert "No task was probed" in build(tmp_path / "probe.json", None, tmp_path / "out").text
+
+
+def test_a_page_of_several_encoders_names_each(made: ModuleType, tmp_path: Path) -> None:
+    result = made.side_by_side(made.make_result(60, 10, 3, 1e-6), made.make_result(60, -40, 3, 1e-9))
+    probe = made.make_probe(made.make_task("a", result), more=(("floor", f"mfcc{EVIL}"),))
+    (tmp_path / "probe.json").write_text(probe.to_json())
+    page = build(tmp_path / "probe.json", None, tmp_path / "out")
+    assert "encoders against their base" in page.text and page.text.count(f"mfcc{EVIL}") >= 3
+    assert "script" not in page.tags
+    assert "floor weights" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("damage", ["two bases", "a score too few"])
+def test_results_whose_encoders_do_not_fit_are_refused(made: ModuleType, tmp_path: Path, damage: str) -> None:
+    probe = made.make_probe(made.make_task("a", made.make_result(60, 10, 3, 1e-6)))
+    raw = json.loads(probe.to_json())
+    if damage == "two bases":
+        raw["encoders"][1]["role"] = "base"
+    else:
+        del raw["tasks"][0]["results"][0]["scores"][1]
+    (tmp_path / "probe.json").write_text(json.dumps(raw))
+    with pytest.raises(ProbeError, match="damaged"):
+        build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out", max_drop={})

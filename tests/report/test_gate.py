@@ -59,3 +59,24 @@ def test_only_strict_trimmed_counts(made: ModuleType) -> None:
 
 def test_no_gate_passes(made: ModuleType) -> None:
     assert judge(make_rows(made.demo_probe()), {}).passed
+
+
+def test_every_adapted_encoder_is_gated_and_no_floor(made: ModuleType) -> None:
+    result = made.side_by_side(
+        made.make_result(60, 1, 3, 0.5), made.make_result(60, -5, 3, 0.01), made.make_result(60, -40, 3, 1e-9)
+    )
+    probe = made.make_probe(made.make_task("a", result), more=(("adapted", "second"), ("floor", "mfcc")))
+    verdict = judge(make_rows(probe), {"a": 2.0})
+    assert [(check.encoder, check.passed) for check in verdict.checks] == [
+        ("runs/demo/export", True),
+        ("second", False),
+    ]
+    with pytest.raises(GateFailed, match=r"1 of 2 checks.*\n.*a \(second\) dropped 5\.00"):
+        verdict.raise_if_failed()
+
+
+def test_a_gate_with_nothing_but_floors_does_not_pass(made: ModuleType) -> None:
+    probe = made.make_probe(made.make_task("a", made.make_result(60, -5, 3, 0.01)))
+    floor = probe.encoders[1].model_copy(update={"role": "floor"})
+    with pytest.raises(ProbeError, match="strict/trimmed"):
+        judge(make_rows(probe.model_copy(update={"encoders": [probe.base, floor]})), {"a": 50.0})

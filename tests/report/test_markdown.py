@@ -40,3 +40,13 @@ def test_text_is_escaped(text: str, expected: str) -> None:
 def test_fences_are_longer_than_those_inside() -> None:
     assert code("a`b") == "`` a`b ``"
     assert fenced("x\n```\ny").startswith("````\n")
+
+
+def test_several_encoders_are_named_in_a_column_of_their_own(made: ModuleType) -> None:
+    result = made.side_by_side(made.make_result(60, 1, 3, 0.5), made.make_result(60, -40, 3, 1e-9))
+    rows = make_rows(made.make_probe(made.make_task("a", result), more=(("floor", "mf|cc"),)))
+    head, _, first, second = markdown_table(rows).splitlines()
+    assert "| context | encoder | base" in head
+    assert "| runs/demo/export |" in first and "| mf\\|cc (floor) |" in second
+    lines = terminal_table(rows).splitlines()
+    assert lines[0].index("encoder") == lines[2].index("runs/demo/export") == lines[3].index("mf|cc")

@@ -115,7 +115,7 @@ def test_no_result_at_all_is_said(made: ModuleType) -> None:
 def test_few_recordings_and_equal_weights_are_cautioned(made: ModuleType) -> None:
     probe = made.demo_probe()
     assert any("digits comes from only 2 recordings" in caution for caution in summary(probe).cautions)
-    same = probe.model_copy(update={"adapted": probe.base})
+    same = probe.model_copy(update={"encoders": [probe.base, probe.base.model_copy(update={"role": "adapted"})]})
     assert any("same weights" in caution for caution in summary(same).cautions)
 
 
@@ -123,3 +123,40 @@ def test_numbers_are_written_without_minus_zero_or_false_rounding() -> None:
     assert [signed(value) for value in (9.94, -0.4, -0.04, 0.0)] == ["+9.9", "−0.4", "0.0", "0.0"]
     assert [p_text(p) for p in (1.0, 0.3366, 0.0123, 9.1e-10)] == ["1", "0.34", "0.012", "9e-10"]
     assert p_text(0.0499) == "0.0499"
+
+
+def with_a_second_and_a_floor(made: ModuleType) -> ProbeReport:
+    """Two tasks; the second adapted encoder loses on both, the floor loses nearly all."""
+    results = [
+        made.side_by_side(
+            made.make_result(60, 10, 3, 0.02), made.make_result(60, -9, 3, p), made.make_result(60, -40, 3, 1e-9)
+        )
+        for p in (0.01, 0.03)
+    ]
+    tasks = [made.make_task(name, result) for name, result in zip(("a", "b"), results, strict=True)]
+    return made.make_probe(*tasks, more=(("adapted", "second"), ("floor", "mfcc")))
+
+
+def test_each_encoder_has_its_rows_and_its_own_correction(made: ModuleType) -> None:
+    rows = make_rows(with_a_second_and_a_floor(made))
+    assert [(row.task, row.encoder_number) for row in rows] == [
+        ("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("b", 3),
+    ]  # fmt: skip
+    assert [row.p_holm for row in rows if row.encoder_number == 1] == pytest.approx([0.04, 0.04])
+    assert [row.p_holm for row in rows if row.encoder_number == 2] == pytest.approx([0.02, 0.03])
+    assert {row.encoder for row in rows if row.believed} == {"runs/demo/export", "second"}
+
+
+def test_the_sentence_names_every_adapted_encoder_and_no_floor(made: ModuleType) -> None:
+    probe = with_a_second_and_a_floor(made)
+    sentence = summary(probe).sentence
+    assert "for “runs/demo/export”: it gains significantly on 2 of 2 tasks" in sentence
+    assert "for “second”: it loses significantly on 2 of 2 tasks" in sentence
+    assert "mfcc" not in sentence and not any("mfcc" in caution for caution in summary(probe).cautions)
+
+
+def test_floors_alone_give_no_verdict(made: ModuleType) -> None:
+    probe = made.make_probe(made.make_task("a", made.make_result(60, -30, 3, 1e-9)))
+    encoders = [probe.base, probe.encoders[1].model_copy(update={"role": "floor"})]
+    said = summary(probe.model_copy(update={"encoders": encoders}))
+    assert "No adapted encoder was probed" in said.sentence and said.protocol is None

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# base: what the others are compared with; adapted: the verdict and the gate speak of it; floor: what needs no training
+# to reach (random weights, MFCC); reference: another kind of encoder, to compare with.
+Role = Literal["base", "adapted", "floor", "reference"]
 
 
 class Record(BaseModel):
@@ -26,7 +30,7 @@ class Record(BaseModel):
 class EncoderRecord(Record):
     """One encoder that was probed."""
 
-    role: str = Field(description="'base' or 'adapted'")
+    role: Role
     name: str = Field(description="As given on the command line")
     weights_sha256: str
     num_parameters: int
@@ -43,25 +47,24 @@ class Score(Record):
 
 
 class Comparison(Record):
-    """Adapted minus base, on the same clips."""
+    """One encoder minus the base, on the same clips."""
 
-    delta: float = Field(description="Points: adapted accuracy - base accuracy")
+    delta: float = Field(description="Points: the encoder's accuracy - the base's")
     interval: tuple[float, float] = Field(description="95% paired bootstrap interval of delta over groups of clips")
     p_value: float = Field(description="Exact two-sided McNemar test")
-    num_gained: int = Field(description="Clips that only the adapted encoder gets right")
+    num_gained: int = Field(description="Clips that only the encoder gets right")
     num_lost: int = Field(description="Clips that only the base gets right")
 
 
 class ProtocolResult(Record):
-    """One task under one protocol at one context, base and adapted side by side."""
+    """One task under one protocol at one context, all encoders side by side."""
 
     protocol: str = Field(description="'paper' or 'strict'")
     version: int = Field(description="Of the protocol: any change of its rules counts it up")
     context: Context
     rules: str = Field(description="The protocol in one sentence: pooling, standardisation, head, selection")
-    base: Score
-    adapted: Score
-    comparison: Comparison
+    scores: list[Score] = Field(description="One an encoder, in the report's order: the base first")
+    comparisons: list[Comparison] = Field(description="One an encoder but the base, in the same order")
 
 
 class TaskResult(Record):
@@ -83,12 +86,32 @@ class ProbeReport(Record):
     """Everything one call of ``whisper-aut probe`` found."""
 
     schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
-    base: EncoderRecord
-    adapted: EncoderRecord
+    encoders: list[EncoderRecord] = Field(description="The base first, then in the order given", min_length=1)
     tasks: list[TaskResult]
     command: str
     versions: dict[str, str] = Field(description="Package name to version, with python and whisper-aut")
     seed: int
+
+    @model_validator(mode="after")
+    def _check_encoders(self) -> ProbeReport:
+        roles = [encoder.role for encoder in self.encoders]
+        if roles[0] != "base" or "base" in roles[1:]:
+            raise ValueError(f"the first encoder, and no other, is the base; the roles are {', '.join(roles)}")
+        for task in self.tasks:
+            for result in task.results:
+                if len(result.scores) != len(roles) or len(result.comparisons) != len(roles) - 1:
+                    raise ValueError(f"{task.name}, {result.protocol}/{result.context}: not one score an encoder")
+        return self
+
+    @property
+    def base(self) -> EncoderRecord:
+        """The encoder that the others are compared with."""
+        return self.encoders[0]
+
+    @property
+    def adapted(self) -> list[EncoderRecord]:
+        """The encoders that the verdict and the gate speak of."""
+        return [encoder for encoder in self.encoders if encoder.role == "adapted"]
 
     def to_json(self) -> str:
         """Indented JSON; ``from_json`` reads it back equal."""

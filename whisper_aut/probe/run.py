@@ -1,4 +1,4 @@
-"""A whole probe: two encoders, the same clips, every protocol and context, and what the difference is worth."""
+"""A whole probe: any number of encoders, the same clips, every protocol and context, each held against the base."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whisper_aut.files import write_whole
 from whisper_aut.model.base import load_encoder
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName, TaskArrays
-from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Score, TaskResult
+from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Role, Score, TaskResult
 from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.statistics import (
     accuracy,
@@ -38,7 +38,7 @@ TaskEmbeddings = dict[tuple[str, Context], Embeddings]  # by task name and conte
 
 def run_probe(
     base: str,
-    adapted: str,
+    encoders: Sequence[str],
     tasks: list[Path],
     *,
     out_dir: Path,
@@ -51,11 +51,11 @@ def run_probe(
     refold_leaky: bool = False,
     command: str | None = None,
 ) -> ProbeReport:
-    """Probe two encoders on the same tasks and write ``out_dir/probe.json``.
+    """Probe encoders on the same tasks, compare each with the base, and write ``out_dir/probe.json``.
 
     Args:
         base: the encoder to compare with, as ``load_encoder`` takes it.
-        adapted: the encoder in question.
+        encoders: those to compare with it, in the order of the report.
         tasks: folders with ``clips.jsonl``.
         out_dir: made where missing.
         contexts: a protocol runs at those of these that it is defined for (``paper``: full only).
@@ -68,29 +68,32 @@ def run_probe(
         command: recorded in the results; this process's own where None.
 
     Raises:
-        ProbeError: a task that cannot be used (before any encoder runs), nothing to run, values that are not finite.
+        ProbeError: a task that cannot be used (before any encoder runs), an encoder given twice, nothing to run,
+            values that are not finite.
         BaseModelError: an encoder that cannot be loaded.
         AudioError: a clip that cannot be read.
     """
     chosen = _chosen(protocols, contexts)
     loaded_tasks = _load_tasks(tasks, refold_leaky)
+    _check_encoders(encoders)
     needed = sorted({context for _, context in chosen})
-    base_record, base_embeddings = _embed_all("base", base, loaded_tasks, needed, cache_dir, device, precision)
-    adapted_record, adapted_embeddings = _embed_all(
-        "adapted", adapted, loaded_tasks, needed, cache_dir, device, precision
-    )
+    records, embeddings = [], []
+    for number, spec in enumerate([base, *encoders]):
+        role: Role = "adapted" if number else "base"
+        record, found = _embed_all(role, spec, loaded_tasks, needed, cache_dir, device, precision)
+        records.append(record)
+        embeddings.append(found)
     progress = Progress("probe", len(loaded_tasks) * len(chosen), unit="results")
     results = []
     for task in loaded_tasks:
-        found = []
+        compared = []
         for protocol, context in chosen:
-            key = (task.name, context)
-            found.append(_compare(task, protocol, context, base_embeddings[key], adapted_embeddings[key], seed))
+            of_each = [one[task.name, context] for one in embeddings]
+            compared.append(_compare(task, protocol, context, of_each, seed))
             progress.advance()
-        results.append(_task_result(task, found))
+        results.append(_task_result(task, compared))
     report = ProbeReport(
-        base=base_record,
-        adapted=adapted_record,
+        encoders=records,
         tasks=results,
         command=command_line() if command is None else command,
         versions={
@@ -126,6 +129,14 @@ def _chosen(protocols: Sequence[ProtocolName], contexts: Sequence[Context]) -> l
     return chosen
 
 
+def _check_encoders(encoders: Sequence[str]) -> None:
+    if not encoders:
+        raise ProbeError("no encoder is given to compare with the base", remedy="give one or more with --encoder")
+    for spec, count in Counter(encoders).items():
+        if count > 1:
+            raise ProbeError(f"the encoder '{spec}' is given {count} times", remedy="give it once")
+
+
 def _load_tasks(folders: list[Path], refold_leaky: bool) -> list[Task]:
     """All tasks, checked before the first encoder is loaded: a mistake in the last costs no hour of embedding."""
     if not folders:
@@ -140,7 +151,7 @@ def _load_tasks(folders: list[Path], refold_leaky: bool) -> list[Task]:
 
 
 def _embed_all(
-    role: str,
+    role: Role,
     spec: str,
     tasks: list[Task],
     contexts: Sequence[Context],
@@ -148,7 +159,7 @@ def _embed_all(
     device: str,
     precision: Precision,
 ) -> tuple[EncoderRecord, TaskEmbeddings]:
-    """Everything one encoder has to give; it leaves memory before the other is loaded."""
+    """Everything one encoder has to give; it leaves memory before the next is loaded."""
     encoder = load_encoder(spec)
     record = EncoderRecord(
         role=role,
@@ -166,8 +177,9 @@ def _embed_all(
 
 
 def _compare(
-    task: Task, protocol: Protocol, context: Context, base: Embeddings, adapted: Embeddings, seed: int
+    task: Task, protocol: Protocol, context: Context, embeddings: Sequence[Embeddings], seed: int
 ) -> ProtocolResult:
+    """All encoders under one protocol; the first is the base."""
     classes = np.array(task.classes)
     labels = np.array([clip.label for clip in task.clips])
     arrays = TaskArrays(
@@ -176,13 +188,10 @@ def _compare(
         groups=group_numbers([clip.group for clip in task.clips]),
         num_classes=len(classes),
     )
-    base_found, adapted_found = protocol.predict(base, arrays, seed), protocol.predict(adapted, arrays, seed)
-    assert base_found.notes == adapted_found.notes, "the splits do not depend on the encoder"
-    base_correct = base_found.class_ids == arrays.class_ids
-    adapted_correct = adapted_found.class_ids == arrays.class_ids
-    num_gained, num_lost = gained_and_lost(base_correct, adapted_correct)
-    difference = adapted_correct.astype(np.int64) - base_correct.astype(np.int64)
-    notes = [*task.notes, *base_found.notes]
+    predictions = [protocol.predict(one, arrays, seed) for one in embeddings]
+    assert len({found.notes for found in predictions}) == 1, "the splits do not depend on the encoder"
+    base, *others = (found.class_ids == arrays.class_ids for found in predictions)
+    notes = [*task.notes, *predictions[0].notes]
     if cut := num_cut(task):
         notes.append(f"{cut} clip(s) last longer than {WINDOW_SEC} s: their first {WINDOW_SEC} s count")
     return ProtocolResult(
@@ -190,16 +199,20 @@ def _compare(
         version=protocol.version,
         context=context,
         rules="; ".join([protocol.rules, *notes]),
-        base=_score(base_correct, labels, arrays, seed),
-        adapted=_score(adapted_correct, labels, arrays, seed),
-        comparison=Comparison(
-            # From whole counts: equal encoders differ by exactly 0.
-            delta=100.0 * (num_gained - num_lost) / len(labels),
-            interval=bootstrap_interval(difference, arrays.groups, seed=seed),
-            p_value=mcnemar_exact(num_gained, num_lost),
-            num_gained=num_gained,
-            num_lost=num_lost,
-        ),
+        scores=[_score(correct, labels, arrays, seed) for correct in (base, *others)],
+        comparisons=[_comparison(base, correct, arrays, seed) for correct in others],
+    )
+
+
+def _comparison(base: np.ndarray, other: np.ndarray, arrays: TaskArrays, seed: int) -> Comparison:
+    num_gained, num_lost = gained_and_lost(base, other)
+    return Comparison(
+        # From whole counts: equal encoders differ by exactly 0.
+        delta=100.0 * (num_gained - num_lost) / len(base),
+        interval=bootstrap_interval(other.astype(np.int64) - base.astype(np.int64), arrays.groups, seed=seed),
+        p_value=mcnemar_exact(num_gained, num_lost),
+        num_gained=num_gained,
+        num_lost=num_lost,
     )
 
 

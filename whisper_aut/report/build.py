@@ -83,9 +83,10 @@ def gather(
     rows = make_rows(probe)
     missing = list(log.missing) if log else ["no training run was given: the report shows the probe alone"]
     missing += [f"{task.name} has no results" for task in probe.tasks if not task.results]
-    name = log.info.name if log and log.info and log.info.name else Path(probe.adapted.name).name
+    named_after = (probe.adapted or probe.encoders)[0].name
+    name = log.info.name if log and log.info and log.info.name else Path(named_after).name
     return Report(
-        title=name or probe.adapted.name,
+        title=name or named_after,
         summary=summarise(probe, rows),
         rows=rows,
         gate=judge(rows, max_drop),

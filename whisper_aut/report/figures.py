@@ -15,7 +15,7 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from whisper_aut.report.content import Points
-from whisper_aut.report.verdict import Row, signed
+from whisper_aut.report.verdict import Row, several_encoders, signed
 
 MARK_CLASS = {"gained": "gained", "lost": "lost", "within noise": "noise"}
 ROW_PX = 24  # one row of the forest plot
@@ -66,12 +66,14 @@ def forest(rows: Sequence[Row]) -> Markup:
     scale = make_scale(min(ends), max(ends), num_ticks=6)
     parts = [Markup('<div class="forest" role="img" aria-label="Change in points with 95% intervals">')]
     previous = ""
+    several = several_encoders(rows)
     for row in rows:
         first, previous = row.task != previous, row.task
         style = f"{MARK_CLASS[row.verdict]}{' believed' if row.believed else ''}{' first' if first else ''}"
+        by = row.encoder if several else ""
         title = (
-            f"{row.task}, {row.protocol}, {row.context}: {signed(row.delta)} points, 95% interval "
-            f"{signed(row.interval[0])} to {signed(row.interval[1])}, {row.verdict}"
+            f"{', '.join(part for part in (row.task, row.protocol, row.context, by) if part)}: {signed(row.delta)} "
+            f"points, 95% interval {signed(row.interval[0])} to {signed(row.interval[1])}, {row.verdict}"
         )
         numbers = f"[{signed(row.interval[0])}, {signed(row.interval[1])}]"
         parts.append(
@@ -82,7 +84,7 @@ def forest(rows: Sequence[Row]) -> Markup:
             ).format(
                 style=style,
                 task=row.task if first else "",
-                how=f"{row.protocol} · {row.context}",
+                how=" · ".join(part for part in (row.protocol, row.context, by) if part),
                 title=title,
                 height=ROW_PX,
                 grid=_forest_grid(scale, ROW_PX),

@@ -1,4 +1,4 @@
-"""The gate: a task that the adapted encoder lost too much on turns into exit code 3."""
+"""The gate: a task that an adapted encoder lost too much on turns into exit code 3. Floors are never gated."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from whisper_aut.errors import GateFailed, ProbeError, RecipeError
 from whisper_aut.probe.results import Record
-from whisper_aut.report.verdict import BELIEVED, Row, p_relation, signed
+from whisper_aut.report.verdict import BELIEVED, Row, p_relation, several_encoders, signed
 
 # Accuracies are shares of a few thousand clips: a drop of exactly the allowance must pass whatever its float says.
 TOLERANCE_POINTS = 1e-9
@@ -19,6 +21,7 @@ class GateCheck(Record):
     """One task's change against what is allowed, in points, under strict/trimmed."""
 
     task: str
+    encoder: str | None = Field(default=None, description="Named where there is more than one to judge")
     delta: float
     interval: tuple[float, float]
     p_value: float
@@ -29,8 +32,9 @@ class GateCheck(Record):
         """The check in one line, with the numbers that it rests on."""
         low, high = (signed(bound, 2) for bound in self.interval)
         moved = f"dropped {-self.delta:.2f}" if self.delta < 0 else f"gained {self.delta:.2f}"
+        of = f" ({self.encoder})" if self.encoder else ""
         return (
-            f"{self.task} {moved} points, a drop of {self.max_drop:.2f} is allowed "
+            f"{self.task}{of} {moved} points, a drop of {self.max_drop:.2f} is allowed "
             f"(95% interval {low} to {high}, p {p_relation(self.p_value)})"
         )
 
@@ -55,7 +59,7 @@ class GateVerdict(Record):
         if failed:
             lines = "".join(f"\n  {check.text()}" for check in failed)
             raise GateFailed(
-                f"the gate failed on {len(failed)} of {len(self.checks)} tasks, under {'/'.join(BELIEVED)}:{lines}",
+                f"the gate failed on {len(failed)} of {len(self.checks)} checks, under {'/'.join(BELIEVED)}:{lines}",
                 where=str(report) if report else None,
                 remedy="look at the per-class figure of the task; give its domain more weight, train with a lower lr, "
                 "or allow more with --max-drop",
@@ -114,29 +118,36 @@ def check_tasks(max_drop: Mapping[str, float], tasks: Collection[str]) -> None:
 
 
 def judge(rows: Sequence[Row], max_drop: Mapping[str, float]) -> GateVerdict:
-    """Hold each named task's strict/trimmed change against its allowed drop.
+    """Hold each named task's strict/trimmed change against its allowed drop, for every adapted encoder.
 
     Raises:
         ProbeError: a task that was not probed, or not under strict/trimmed: a gate that cannot look must not pass.
     """
     check_tasks(max_drop, list(dict.fromkeys(row.task for row in rows)))
-    checks = []
+    checks: list[GateCheck] = []
+    several = several_encoders([row for row in rows if row.role == "adapted"])
     for task, allowed in max_drop.items():
-        row = next((row for row in rows if row.task == task and (row.protocol, row.context) == BELIEVED), None)
-        if row is None:
+        judged = [
+            row
+            for row in rows
+            if row.task == task and (row.protocol, row.context) == BELIEVED and row.role == "adapted"
+        ]
+        if not judged:
             raise ProbeError(
                 f"the gate looks at {'/'.join(BELIEVED)}, and '{task}' was not probed so",
                 where="--max-drop",
-                remedy=f"probe with protocol {BELIEVED[0]} and context {BELIEVED[1]}",
+                remedy=f"probe an adapted encoder with protocol {BELIEVED[0]} and context {BELIEVED[1]}",
             )
-        checks.append(
+        checks += [
             GateCheck(
                 task=task,
+                encoder=row.encoder if several else None,
                 delta=row.delta,
                 interval=row.interval,
                 p_value=row.p_value,
                 max_drop=allowed,
                 passed=row.delta >= -allowed - TOLERANCE_POINTS,
             )
-        )
+            for row in judged
+        ]
     return GateVerdict(checks=checks)

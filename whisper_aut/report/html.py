@@ -8,7 +8,7 @@ from whisper_aut.progress import format_duration
 from whisper_aut.report import figures
 from whisper_aut.report.content import Report, RunSection, is_noncommercial, is_unknown
 from whisper_aut.report.markdown import LEAKAGE, number
-from whisper_aut.report.verdict import p_text, signed
+from whisper_aut.report.verdict import p_text, several_encoders, signed
 
 
 def render_html(report: Report) -> str:
@@ -27,6 +27,7 @@ def render_html(report: Report) -> str:
         probe=report.probe,
         run=report.run,
         leakage_text=LEAKAGE,
+        several=several_encoders(report.rows),
         forest=figures.forest(report.rows),
         class_figures=_class_figures(report),
         training=_training_figures(report.run) if report.run else {},
@@ -39,13 +40,20 @@ def render_html(report: Report) -> str:
 
 
 def _class_figures(report: Report) -> list[dict[str, object]]:
-    """By task, under the protocol and context that the verdict rests on."""
+    """By task and adapted encoder, under the protocol and context that the verdict rests on."""
     believed = (report.summary.protocol, report.summary.context)
+    adapted = [number for number, encoder in enumerate(report.probe.encoders) if encoder.role == "adapted"]
     return [
-        {"task": task.name, "chance": task.chance, "bars": figures.class_bars(r.base.per_class, r.adapted.per_class)}
+        {
+            "task": task.name,
+            "encoder": report.probe.encoders[number].name if len(adapted) > 1 else None,
+            "chance": task.chance,
+            "bars": figures.class_bars(r.scores[0].per_class, r.scores[number].per_class),
+        }
         for task in report.probe.tasks
         for r in task.results
         if (r.protocol, r.context) == believed
+        for number in adapted
     ]
 
 

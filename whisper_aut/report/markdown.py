@@ -8,27 +8,36 @@ from collections.abc import Iterable, Sequence
 
 from whisper_aut.progress import format_duration
 from whisper_aut.report.content import Report, RunSection, is_noncommercial
-from whisper_aut.report.verdict import Row, p_text, signed
+from whisper_aut.report.verdict import Row, p_text, several_encoders, signed
 
 COLUMNS = (
     "task", "clips", "classes", "protocol", "context",
     "base [95%]", "adapted [95%]", "Δ points [95%]", "p", "p Holm", "verdict",
 )  # fmt: skip
-RIGHT_ALIGNED = frozenset({1, 2, 5, 6, 7, 8, 9})
+RIGHT_ALIGNED = frozenset({"clips", "classes", "base [95%]", "adapted [95%]", "Δ points [95%]", "p", "p Holm"})
+ENCODER = "encoder"  # a column that stands after the context where there are several
 LEAKAGE = (
     "Whether audio of the probing tasks is also in the training data has not been checked. If it is, gains are "
     "overstated; compare the sources below with the tasks before you believe them."
 )
 
 
-def table_cells(row: Row) -> tuple[str, ...]:
-    """One row of the main table, as text, in the order of ``COLUMNS``."""
+def table_columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    """``COLUMNS``, with the encoder's name where rows of several encoders stand in the table."""
+    place = COLUMNS.index("context") + 1
+    return (*COLUMNS[:place], ENCODER, *COLUMNS[place:]) if several_encoders(rows) else COLUMNS
+
+
+def table_cells(row: Row, columns: Sequence[str] = COLUMNS) -> tuple[str, ...]:
+    """One row of the main table, as text, in the order of ``columns``."""
+    encoder = (row.encoder if row.role == "adapted" else f"{row.encoder} ({row.role})",)
     return (
         row.task,
         str(row.num_clips),
         str(row.num_classes),
         row.protocol,
         row.context,
+        *(encoder if ENCODER in columns else ()),
         f"{row.base:.1f} [{row.base_interval[0]:.1f}, {row.base_interval[1]:.1f}]",
         f"{row.adapted:.1f} [{row.adapted_interval[0]:.1f}, {row.adapted_interval[1]:.1f}]",
         f"{signed(row.delta)} [{signed(row.interval[0])}, {signed(row.interval[1])}]",
@@ -40,25 +49,31 @@ def table_cells(row: Row) -> tuple[str, ...]:
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """The main table in Markdown; the rows that the verdict rests on are bold in task and change."""
-    lines = [_line(COLUMNS), _line(["---:" if i in RIGHT_ALIGNED else "---" for i in range(len(COLUMNS))])]
+    columns = table_columns(rows)
+    lines = [_line(columns), _line(["---:" if column in RIGHT_ALIGNED else "---" for column in columns])]
     for row in rows:
-        task, *numbers = table_cells(row)
-        cells = [escape(task), *(cell.replace("|", "\\|").replace("<", "&lt;") for cell in numbers)]
+        cells = [
+            escape(cell) if column in {"task", ENCODER} else cell.replace("|", "\\|").replace("<", "&lt;")
+            for column, cell in zip(columns, table_cells(row, columns), strict=True)
+        ]
         if row.believed:
-            for index in (0, 7, 10):
-                cells[index] = f"**{cells[index]}**"
+            for column in ("task", "Δ points [95%]", "verdict"):
+                cells[columns.index(column)] = f"**{cells[columns.index(column)]}**"
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
 
 
 def terminal_table(rows: Sequence[Row]) -> str:
     """The main table as aligned plain text. ``*`` marks the rows that the verdict rests on."""
-    body = [[printable(cell) for cell in table_cells(row)] for row in rows]
+    columns = table_columns(rows)
+    body = [[printable(cell) for cell in table_cells(row, columns)] for row in rows]
     for row, cells in zip(rows, body, strict=True):
         cells[0] = f"{'*' if row.believed else ' '} {cells[0]}"
-    grid = [["  task", *COLUMNS[1:]], *body]
-    widths = [max(_width(line[i]) for line in grid) for i in range(len(COLUMNS))]
-    lines = ["  ".join(_pad(cell, widths[i], i in RIGHT_ALIGNED) for i, cell in enumerate(line)) for line in grid]
+    grid = [["  task", *columns[1:]], *body]
+    widths = [max(_width(line[i]) for line in grid) for i in range(len(columns))]
+    lines = [
+        "  ".join(_pad(cell, widths[i], columns[i] in RIGHT_ALIGNED) for i, cell in enumerate(line)) for line in grid
+    ]
     lines.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -66,6 +81,8 @@ def terminal_table(rows: Sequence[Row]) -> str:
 def render_markdown(report: Report) -> str:
     """The whole report as one Markdown document."""
     probe = report.probe
+    subject = "the encoder" if several_encoders(report.rows) else "adapted"
+    encoders = ", ".join(f"{encoder.role}: {code(encoder.name)}" for encoder in probe.encoders)
     parts = [
         f"# {escape(report.title)}",
         f"**{escape(report.summary.sentence)}**",
@@ -77,11 +94,11 @@ def render_markdown(report: Report) -> str:
         _list("Not in this report", report.missing),
         "## Probe",
         markdown_table(report.rows),
-        "Accuracies in percent, 95% bootstrap intervals over recordings; Δ is adapted minus base on the same clips; "
+        f"Accuracies in percent, 95% bootstrap intervals over recordings; Δ is {subject} minus base on the same clips; "
         "p is the exact two-sided McNemar test, p Holm the same corrected over the tasks of one protocol and context. "
         "Bold: the rows that the verdict rests on.",
         _list("Protocols", sorted({_rule(report, row) for row in report.rows})),
-        f"Base: {code(probe.base.name)}, adapted: {code(probe.adapted.name)}.",
+        f"B{encoders[1:]}.",  # the base comes first
         *(_run(report.run) if report.run else []),
         "## How it was run",
         _commands(report),
@@ -171,7 +188,10 @@ def _commands(report: Report) -> str:
 
 def _hashes(report: Report) -> str:
     probe = report.probe
-    facts = [f"base weights {probe.base.weights_sha256}", f"adapted weights {probe.adapted.weights_sha256}"]
+    facts = [
+        f"{encoder.role} weights {encoder.weights_sha256}{f' ({encoder.name})' if len(probe.encoders) > 2 else ''}"
+        for encoder in probe.encoders
+    ]
     facts += [f"{task.name} clips {task.clips_sha256}" for task in probe.tasks]
     facts += [f"{name} {version} (probe)" for name, version in probe.versions.items()]
     facts.append(f"probe seed {probe.seed}")

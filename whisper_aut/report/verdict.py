@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from whisper_aut.constants import Context
-from whisper_aut.probe.results import ProbeReport, ProtocolResult, Record, TaskResult
+from whisper_aut.probe.results import EncoderRecord, ProbeReport, ProtocolResult, Record, Role, TaskResult
 
 ALPHA = 0.05
 FEW_GROUPS = 10  # fewer recordings or speakers than this make a bootstrap over them coarse
@@ -24,9 +24,12 @@ Verdict = Literal["gained", "lost", "within noise"]
 
 
 class Row(Record):
-    """One task under one protocol at one context. Accuracies in percent, changes in points."""
+    """One encoder on one task under one protocol at one context. Accuracies in percent, changes in points."""
 
     task: str
+    encoder: str = Field(description="Name of the encoder that is held against the base")
+    encoder_number: int = Field(description="Its place in the probe's list of encoders, where 0 is the base")
+    role: Role
     num_clips: int
     num_classes: int
     num_folds: int
@@ -42,7 +45,7 @@ class Row(Record):
     delta: float
     interval: tuple[float, float]
     p_value: float = Field(description="Exact two-sided McNemar test")
-    p_holm: float = Field(description="Holm-corrected over the tasks under the same protocol and context")
+    p_holm: float = Field(description="Holm-corrected over the tasks of the same encoder, protocol and context")
     num_gained: int
     num_lost: int
     verdict: Verdict
@@ -79,7 +82,7 @@ def verdict_of(delta: float, interval: tuple[float, float], p_holm: float) -> Ve
 
 
 def make_rows(probe: ProbeReport) -> list[Row]:
-    """Every result as a row: tasks as probed, within a task the row to believe first, then its protocol."""
+    """Every comparison as a row: tasks as probed, within a task the rows to believe first, then their protocol."""
     families: dict[tuple[str, Context], list[tuple[TaskResult, ProtocolResult]]] = {}
     for task in probe.tasks:
         for result in task.results:
@@ -87,13 +90,23 @@ def make_rows(probe: ProbeReport) -> list[Row]:
     basis = _basis(families.keys())
     rows: list[Row] = []
     for family, members in families.items():
-        corrected = holm([result.comparison.p_value for _, result in members])
-        rows += [
-            _row(task, result, p_holm, family == basis)
-            for (task, result), p_holm in zip(members, corrected, strict=True)
-        ]
+        for number, encoder in enumerate(probe.encoders[1:], start=1):
+            corrected = holm([result.comparisons[number - 1].p_value for _, result in members])
+            believed = family == basis and encoder.role == "adapted"
+            rows += [
+                _row(task, result, encoder, number, p_holm, believed)
+                for (task, result), p_holm in zip(members, corrected, strict=True)
+            ]
     order = {task.name: number for number, task in enumerate(probe.tasks)}
-    return sorted(rows, key=lambda row: (order[row.task], not row.believed, row.protocol != BELIEVED[0]))
+    return sorted(
+        rows,
+        key=lambda row: (
+            order[row.task],
+            not row.believed,
+            (row.protocol, row.context) != basis,
+            row.protocol != BELIEVED[0],
+        ),
+    )
 
 
 def _basis(families: Collection[tuple[str, Context]]) -> tuple[str, Context] | None:
@@ -102,10 +115,20 @@ def _basis(families: Collection[tuple[str, Context]]) -> tuple[str, Context] | N
     return next((family for family in wanted if family in families), None)
 
 
-def _row(task: TaskResult, result: ProtocolResult, p_holm: float, believed: bool) -> Row:
-    comparison = result.comparison
+def several_encoders(rows: Sequence[Row]) -> bool:
+    """Whether more than one encoder is held against the base, so that each row must name its own."""
+    return len({row.encoder_number for row in rows}) > 1
+
+
+def _row(
+    task: TaskResult, result: ProtocolResult, encoder: EncoderRecord, number: int, p_holm: float, believed: bool
+) -> Row:
+    comparison, base, score = result.comparisons[number - 1], result.scores[0], result.scores[number]
     return Row(
         task=task.name,
+        encoder=encoder.name,
+        encoder_number=number,
+        role=encoder.role,
         num_clips=task.num_clips,
         num_classes=len(task.classes),
         num_folds=task.num_folds,
@@ -114,10 +137,10 @@ def _row(task: TaskResult, result: ProtocolResult, p_holm: float, believed: bool
         protocol=result.protocol,
         version=result.version,
         context=result.context,
-        base=result.base.accuracy,
-        base_interval=result.base.interval,
-        adapted=result.adapted.accuracy,
-        adapted_interval=result.adapted.interval,
+        base=base.accuracy,
+        base_interval=base.interval,
+        adapted=score.accuracy,
+        adapted_interval=score.interval,
         delta=comparison.delta,
         interval=comparison.interval,
         p_value=comparison.p_value,
@@ -133,8 +156,9 @@ def summarise(probe: ProbeReport, rows: Sequence[Row]) -> Summary:
     """The sentence of verdict and everything that a reader must know to weigh it."""
     believed = [row for row in rows if row.believed]
     if not believed:
+        what = "No adapted encoder was probed, only floors and references" if rows else "No task was probed"
         return Summary(
-            sentence="No task was probed: nothing can be said about this encoder.",
+            sentence=f"{what}: nothing can be said about {'an adaptation' if rows else 'this encoder'}.",
             basis="There is no result to test.",
             protocol=None,
             context=None,
@@ -145,15 +169,28 @@ def summarise(probe: ProbeReport, rows: Sequence[Row]) -> Summary:
     fallback = (protocol, context) != BELIEVED
     lead = f"{BELIEVED[0]}/{BELIEVED[1]} was not probed; under {where}" if fallback else f"Under {where}"
     return Summary(
-        sentence=f"{lead}, {_clauses(believed)}.",
-        basis=_significance(len(believed)),
+        sentence=f"{lead}, {_sentence(believed)}.",
+        basis=_significance(len({row.task for row in believed})),
         protocol=protocol,
         context=context,
         cautions=_cautions(probe, rows, believed, fallback),
     )
 
 
-def _clauses(rows: Sequence[Row]) -> str:
+def _sentence(rows: Sequence[Row]) -> str:
+    """One clause an adapted encoder, which is named only where there are several."""
+    if not several_encoders(rows):
+        return _clauses(rows, "the adapted encoder")
+    numbers = sorted({row.encoder_number for row in rows})
+    of_each = [[row for row in rows if row.encoder_number == number] for number in numbers]
+    return "; ".join(f"for {_called(own[0])}: {_clauses(own, 'it')}" for own in of_each)
+
+
+def _called(row: Row) -> str:
+    return f"“{row.encoder}”"
+
+
+def _clauses(rows: Sequence[Row], subject: str) -> str:
     gained = [row for row in rows if row.verdict == "gained"]
     lost = [row for row in rows if row.verdict == "lost"]
     worst = min(rows, key=lambda row: row.delta)
@@ -162,18 +199,18 @@ def _clauses(rows: Sequence[Row]) -> str:
     if gained:
         gain = _moves("gains", gained, num, best=True)
         if lost:
-            return f"the adapted encoder {gain}, but {_moves('loses', lost, num, best=False)}"
+            return f"{subject} {gain}, but {_moves('loses', lost, num, best=False)}"
         if num == 1:
-            return f"the adapted encoder {gain}"
+            return f"{subject} {gain}"
         if worst.delta < 0:
             tail = (
                 f"the worst change, {signed(worst.delta)} points on {worst.task} ({_span(worst)}), is within the noise"
             )
-            return f"the adapted encoder {gain}; no task loses significantly: {tail}"
-        return f"the adapted encoder {gain}, and no task goes down"
+            return f"{subject} {gain}; no task loses significantly: {tail}"
+        return f"{subject} {gain}, and no task goes down"
     if lost:
         tail = "" if num == 1 else ", and no task gains significantly"
-        return f"the adapted encoder {_moves('loses', lost, num, best=False)}{tail}"
+        return f"{subject} {_moves('loses', lost, num, best=False)}{tail}"
     if num == 1:
         return (
             f"nothing significant changed: {best.task} moves by {signed(best.delta)} points "
@@ -217,14 +254,17 @@ def _cautions(probe: ProbeReport, rows: Sequence[Row], believed: Sequence[Row], 
             f"{BELIEVED[0]}/{BELIEVED[1]} is the result to believe and was not probed; the verdict rests on "
             f"{believed[0].protocol}/{believed[0].context}."
         )
-    if probe.base.weights_sha256 == probe.adapted.weights_sha256:
-        cautions.append("Base and adapted are the same weights (equal SHA-256): there is nothing to compare.")
+    named = several_encoders(rows)
+    for encoder in probe.adapted:
+        if encoder.weights_sha256 == probe.base.weights_sha256:
+            which = f"“{encoder.name}”" if named else "adapted"
+            cautions.append(f"Base and {which} are the same weights (equal SHA-256): there is nothing to compare.")
     left_out = [task.name for task in probe.tasks if task.name not in {row.task for row in believed}]
     if left_out:
         cautions.append(
             f"{', '.join(left_out)}: no {believed[0].protocol}/{believed[0].context} result, not part of the verdict."
         )
-    for row in believed:
+    for row in {row.task: row for row in believed}.values():
         if row.num_groups < FEW_GROUPS:
             cautions.append(
                 f"{row.task} comes from only {row.num_groups} recordings or speakers: its interval is coarse and its "
@@ -235,10 +275,15 @@ def _cautions(probe: ProbeReport, rows: Sequence[Row], believed: Sequence[Row], 
         row = min(noisy, key=lambda row: row.interval[0])
         cautions.append(
             f"“Within noise” is not “unchanged”: {row.num_clips} clips cannot rule out a loss of up to "
-            f"{-row.interval[0]:.1f} points on {row.task}."
+            f"{-row.interval[0]:.1f} points on {row.task}{f' by {_called(row)}' if named else ''}."
         )
+    lost = {(row.task, row.encoder_number) for row in believed if row.verdict == "lost"}
     opposed = sorted(
-        {row.task for row in rows if row.verdict == "lost"} - {row.task for row in believed if row.verdict == "lost"}
+        {
+            f"{row.task} ({_called(row)})" if named else row.task
+            for row in rows
+            if row.verdict == "lost" and row.role == "adapted" and (row.task, row.encoder_number) not in lost
+        }
     )
     if opposed:
         cautions.append(
