@@ -6,7 +6,7 @@ Legend: N clips, D embedding width, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,18 @@ MEMORY = 10  # pairs that L-BFGS keeps
 # microseconds, and threads spend their time waiting for each other.
 SMALL_PASS = 100_000_000
 CHUNK_CLIPS = 16_384  # rows at a time, so that the logits of a large task stay small
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for small products, those of torch (its own count) and of NumPy and SciPy (their libraries')."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ class LogisticPath:
 
     def _threads(self) -> AbstractContextManager[object]:
         small = self._rows.numel() * self._num_classes < SMALL_PASS
-        return threadpool_limits(limits=1) if small else nullcontext()
+        return one_thread() if small else nullcontext()
 
     def _loss(self, flat: np.ndarray, scale: Tensor, bias_scale: float, penalty: float) -> tuple[float, np.ndarray]:
         """Mean loss with penalty, and its gradient, at scaled and rotated parameters [(D + 1) * C]."""
