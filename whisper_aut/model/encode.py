@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from whisper_aut.constants import ENCODER_STRIDE
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
-def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing: bool = False) -> Tensor:
+def encode(encoder: WhisperEncoder, features: Tensor) -> Tensor:
     """Final encoder states after the last layer norm, positions counted from 0.
 
     Hugging Face's own ``forward`` refuses everything but 30 s; at 30 s this gives the same values. Submodules are
@@ -28,7 +27,6 @@ def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing:
     Args:
         encoder: a Whisper encoder; its dropout is zero in every released model and is not applied here.
         features: log-mel [B, M, F], F even and at most twice the encoder's positions.
-        gradient_checkpointing: recompute each layer in backward.
 
     Returns:
         States [B, T, D].
@@ -36,13 +34,11 @@ def encode(encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing:
     Raises:
         ValueError: F is odd or longer than the encoder's window, or M is not the encoder's.
     """
-    (states,) = deque(encode_layers(encoder, features, gradient_checkpointing=gradient_checkpointing), maxlen=1)
+    (states,) = deque(encode_layers(encoder, features), maxlen=1)
     return states
 
 
-def encode_layers(
-    encoder: WhisperEncoder, features: Tensor, *, gradient_checkpointing: bool = False
-) -> Iterator[Tensor]:
+def encode_layers(encoder: WhisperEncoder, features: Tensor) -> Iterator[Tensor]:
     """The states [B, T, D] of every layer, one after another, in one pass: what enters the first block, what leaves
     each but the last, and the final states after the last layer norm. Hugging Face's ``hidden_states`` are the same.
 
@@ -60,8 +56,5 @@ def encode_layers(
     hidden = hidden + encoder.embed_positions(positions).to(hidden.dtype)
     for layer in encoder.layers:
         yield hidden
-        if gradient_checkpointing and torch.is_grad_enabled():
-            hidden = checkpoint(layer, hidden, None, use_reentrant=False)
-        else:
-            hidden = layer(hidden, None)
+        hidden = layer(hidden, None)
     yield encoder.layer_norm(hidden)

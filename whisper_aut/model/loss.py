@@ -35,10 +35,10 @@ class WhisperSummedLoss(nn.Module):
     def __init__(self, whisper: WhisperForConditionalGeneration, *, gradient_checkpointing: bool = False) -> None:
         super().__init__()
         self.whisper = whisper
-        self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
-            enable: Any = whisper.gradient_checkpointing_enable
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # The new name where this release has it; both act on the layers themselves, the encoder's too.
+            enable: Any = getattr(whisper, "activation_checkpointing_enable", None)
+            (enable or whisper.gradient_checkpointing_enable)()
 
     def forward(self, features: Tensor, decoder_input_ids: Tensor, labels: Tensor) -> Tensor:
         """Summed negative log-likelihood.
@@ -51,9 +51,7 @@ class WhisperSummedLoss(nn.Module):
         Returns:
             A float32 scalar: the sum over the labels that count.
         """
-        states = encode(  # [B, T, D]
-            self.whisper.model.encoder, features, gradient_checkpointing=self.gradient_checkpointing and self.training
-        )
+        states = encode(self.whisper.model.encoder, features)  # [B, T, D]
         hidden = self.whisper.model.decoder(  # [B, L, D]
             input_ids=decoder_input_ids, encoder_hidden_states=states, use_cache=False
         ).last_hidden_state

@@ -5,19 +5,15 @@ Legend: N clips, K layers, D embedding width, C classes.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 
+from whisper_aut.probe.logistic import LogisticFit, LogisticPath, one_thread
 from whisper_aut.probe.splits import InnerSplits
 
 NUM_EPOCHS = 50
@@ -27,7 +23,6 @@ TEST_CLIPS = 1024  # predicted at once; says nothing about the result
 
 # Inverse strength of the L2 penalty, from "almost the prior" to "almost unpenalised" for standardised features.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 1, 11))
-MAX_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -128,15 +123,16 @@ def fit_predict_adam(
         over_layers = [WeightedLayers(train_features.shape[1])] if len(train_features.shape) == 3 else []
         head = nn.Sequential(*over_layers, *layers(train_features.shape[-1]))
     optimizer = torch.optim.Adam(head.parameters(), lr=LR)
-    for lr in lr_by_epoch:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        shuffled = torch.randperm(len(train_features), generator=order)
-        for start in range(0, len(shuffled), batch_clips):
-            batch = shuffled[start : start + batch_clips]
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(head(_tensor(train_features, batch.numpy())), targets[batch]).backward()
-            optimizer.step()
+    with one_thread():  # products of tens of rows: a second thread only waits
+        for lr in lr_by_epoch:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            shuffled = torch.randperm(len(train_features), generator=order)
+            for start in range(0, len(shuffled), batch_clips):
+                batch = shuffled[start : start + batch_clips]
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(head(_tensor(train_features, batch.numpy())), targets[batch]).backward()
+                optimizer.step()
     predicted = np.empty(len(test_features), dtype=np.int64)
     with torch.no_grad():
         for start in range(0, len(predicted), TEST_CLIPS):
@@ -170,30 +166,38 @@ def fit_predict_logistic(
     """
     loss = np.zeros(len(C_GRID))
     for fit, held_out in inner.splits:
-        models = _fits(train_features[fit], train_classes[fit], C_GRID)
-        loss += [_loss(model, train_features[held_out], train_classes[held_out]) for model in models]
+        heads = _fits(train_features[fit], train_classes[fit], C_GRID)
+        loss += [head.loss(train_features[held_out], train_classes[held_out]) for head in heads]
     chosen = C_GRID[int(np.argmin(loss))]  # the grid ascends, argmin takes the first of equals
-    (model,) = _fits(train_features, train_classes, (chosen,))
-    return np.asarray(model.predict(test_features.astype(np.float64))), chosen
+    (head,) = _fits(train_features, train_classes, (chosen,))
+    return head.predict(test_features), chosen
 
 
-def _fits(features: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> Iterator[Pipeline]:
-    """A head for each C. Every fit starts from zero, so that none depends on the rest of the grid."""
-    # float64: lbfgs stops early in float32 where the penalty is weak, and results then depend on the start.
-    features = features.astype(np.float64)
-    # One BLAS thread: the matrices are small, and on busy cores BLAS threads spend their time waiting for each other.
-    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
-        warnings.simplefilter("error", ConvergenceWarning)  # a head that did not converge is no result
-        for c in grid:
-            head = LogisticRegression(C=c, solver="lbfgs", max_iter=MAX_ITERATIONS)
-            yield make_pipeline(StandardScaler(), head).fit(features, classes)
+@dataclass(frozen=True)
+class _Head:
+    scaler: StandardScaler
+    class_ids: np.ndarray  # int [C], those that training had, ascending
+    fit: LogisticFit
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        return np.asarray(self.class_ids[self._log_probabilities(features).argmax(axis=1)])
+
+    def loss(self, features: np.ndarray, classes: np.ndarray) -> float:
+        """Cross entropy summed over the clips whose class the head knows; the others say nothing about C."""
+        known = np.isin(classes, self.class_ids)
+        columns = np.searchsorted(self.class_ids, classes[known])
+        return float(-self._log_probabilities(features[known])[np.arange(len(columns)), columns].sum())
+
+    def _log_probabilities(self, features: np.ndarray) -> np.ndarray:
+        return self.fit.log_probabilities(_scaled(self.scaler, features))
 
 
-def _loss(model: Pipeline, features: np.ndarray, classes: np.ndarray) -> float:
-    """Cross entropy summed over the clips whose class the model knows; the others say nothing about C."""
-    known = np.isin(classes, model.classes_)
-    if not known.any():
-        return 0.0
-    probabilities = model.predict_proba(features[known].astype(np.float64))
-    of_class = probabilities[np.arange(len(probabilities)), np.searchsorted(model.classes_, classes[known])]
-    return float(-np.log(np.maximum(of_class, np.finfo(np.float64).tiny)).sum())
+def _fits(features: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> Iterator[_Head]:
+    scaler = StandardScaler().fit(features.astype(np.float64))
+    class_ids, numbers = np.unique(classes, return_inverse=True)
+    path = LogisticPath(_scaled(scaler, features), numbers)
+    return (_Head(scaler, class_ids, fit) for fit in path.fits(grid))
+
+
+def _scaled(scaler: StandardScaler, features: np.ndarray) -> np.ndarray:
+    return np.asarray(scaler.transform(features.astype(np.float64)))
