@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ import whisper_aut
 from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, ProbeError, WhisperAutError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from whisper_aut.probe.tasks.benchmark import Benchmark
     from whisper_aut.train.loop import Prepared
 
 app = typer.Typer(
@@ -27,6 +30,8 @@ app = typer.Typer(
 )
 manifest_app = typer.Typer(help="Check and summarise manifests, the tables of clips.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
+tasks_app = typer.Typer(help="Benchmarks to probe on: list them, fetch their data.", invoke_without_command=True)
+app.add_typer(tasks_app, name="tasks")
 
 
 def main() -> None:
@@ -119,8 +124,10 @@ def probe(
     base: Annotated[str, typer.Option(help="The encoder to compare with: hub name, folder, or pypi:tiny.en.")],
     encoder: Annotated[str, typer.Option(help="The adapted encoder: a folder that `whisper-aut export` wrote.")],
     task: Annotated[
-        list[Path], typer.Option(help="Folder with clips.jsonl (id, audio, duration_sec, label, fold). Repeatable.")
+        list[str],
+        typer.Option(help="A benchmark (see `whisper-aut tasks`), or a folder with clips.jsonl. Repeatable."),
     ],
+    data_root: Annotated[Path | None, typer.Option(help="Folder that benchmarks are in.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for probe.json.")] = Path("probe"),
     seed: Annotated[int, typer.Option(help="Of heads and bootstrap.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings. [default: OUT/cache]")] = None,
@@ -144,6 +151,7 @@ def probe(
         encoder,
         task,
         out_dir=out,
+        data_root=data_root,
         seed=seed,
         cache_dir=cache or out / "cache",
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
@@ -207,6 +215,42 @@ def doctor() -> None:
         raise typer.Exit(EXIT_WRONG_INPUT)
 
 
+@tasks_app.callback()
+def tasks_list(
+    context: typer.Context,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that benchmarks are in: says which are there.")] = None,
+) -> None:
+    """Benchmarks by name; `tasks show NAME` says more of one."""
+    if context.invoked_subcommand is None:
+        from whisper_aut.probe.tasks.registry import BENCHMARKS
+
+        _print_tasks(BENCHMARKS.values(), data_root)
+
+
+@tasks_app.command("fetch")
+def tasks_fetch(
+    name: Annotated[str, typer.Argument(help="A benchmark; `whisper-aut tasks` lists them.")],
+    data_root: Annotated[Path, typer.Option(help="Folder that benchmarks are in; made where it is missing.")],
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not delete unpacked archives.")] = False,
+) -> None:
+    """Fetch, verify and unpack a benchmark's data. The same command after an interruption goes on."""
+    from whisper_aut.probe.tasks.fetch import fetch
+    from whisper_aut.probe.tasks.registry import find_benchmark
+
+    benchmark = find_benchmark(name)
+    folder = fetch(benchmark, data_root, keep_archives=keep_archives)
+    print(f"{benchmark.title} ({benchmark.license}): {folder}")
+    print(f"next: whisper-aut probe --task {name} --data-root {data_root}")
+
+
+@tasks_app.command("show")
+def tasks_show(name: Annotated[str, typer.Argument(help="A benchmark; `whisper-aut tasks` lists them.")]) -> None:
+    """All that is known of one benchmark: split, layout, files with checksums, and what was not verified."""
+    from whisper_aut.probe.tasks.registry import find_benchmark
+
+    print("\n".join(find_benchmark(name).lines()))
+
+
 @manifest_app.command("validate")
 def manifest_validate(
     files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")],
@@ -239,6 +283,26 @@ def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSO
     from whisper_aut.data.manifest_report import manifest_stats
 
     print(json.dumps(manifest_stats(files), indent=1, ensure_ascii=False))
+
+
+def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> None:
+    """What ``tasks`` shows."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "clips", "classes", "metric", "licence", "data"):
+        justify: Literal["right", "left"] = "right" if title in {"clips", "classes"} else "left"
+        table.add_column(title, overflow="fold", justify=justify, no_wrap=title in {"name", "metric"})
+    for benchmark in benchmarks:
+        found = benchmark.find(data_root) if data_root else None
+        missing = "not there" if benchmark.archives else "not there, by hand"
+        table.add_row(
+            benchmark.name,
+            "?" if benchmark.num_clips is None else str(benchmark.num_clips),
+            str(benchmark.num_classes),
+            benchmark.metric,
+            benchmark.license,
+            str(found) if found else missing if data_root else "give --data-root",
+        )
+    Console().print(table, markup=False)
 
 
 def _print_plan(prepared: Prepared) -> None:

@@ -61,7 +61,8 @@ def test_a_report_holds_what_was_probed_and_reads_back_equal(encoders, rows, wri
     assert {"python", "whisper-aut", "torch", "transformers", "scikit-learn"} <= set(report.versions)
     assert report.command == "probe"
     (task,) = report.tasks
-    assert (task.num_clips, task.num_folds, task.num_groups) == (16, 4, 16)
+    assert (task.num_clips, task.num_tested, task.num_folds, task.num_groups) == (16, None, 4, 16)
+    assert (task.metric, task.split) == ("accuracy", "folds")
     assert (task.classes, task.licenses, task.chance) == (["high", "low"], ["CC0-1.0"], 50.0)
     for result in task.results:
         for score in (result.base, result.adapted):
@@ -143,3 +144,56 @@ def test_two_tasks_of_one_name_are_refused(rows, write_task, tmp_path):
     folders = [write_task(rows)] * 2
     with pytest.raises(ProbeError, match="2 tasks are named 'tones'"):
         run_probe("a", "b", folders, out_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+def as_parts(rows):
+    for row in rows:
+        row["fold"] = {1: "train", 2: "train", 3: "valid", 4: "test"}[row["fold"]]
+    return rows
+
+
+def test_a_fixed_split_is_tested_once_under_every_protocol(encoders, rows, write_task, tmp_path):
+    report = run_probe(*encoders, [write_task(as_parts(rows))], out_dir=tmp_path, cache_dir=tmp_path / "cache")
+    (task,) = report.tasks
+    assert (task.split, task.num_clips, task.num_tested, task.num_folds, task.num_groups) == ("fixed", 16, 4, 1, 4)
+    for result in task.results:
+        assert len(result.base.per_fold) == 1 and result.base.per_fold[0] == result.base.accuracy
+        assert result.base.accuracy in {0.0, 25.0, 50.0, 75.0, 100.0}
+        assert "official" in result.rules and "every fold" not in result.rules
+    strict = next(result for result in task.results if result.protocol == "strict")
+    assert "validation part" in strict.rules and strict.base.accuracy == 100.0
+
+
+def test_a_multi_label_task_is_ranked(encoders, rows, write_task, tmp_path):
+    for row in as_parts(rows):
+        row["label"] = [row["label"], "sharp"] if row["label"] == "high" else [row["label"]]
+    report = run_probe(*encoders, [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert ProbeReport.from_json(tmp_path / "probe.json") == report
+    (task,) = report.tasks
+    assert (task.metric, task.classes) == ("mAP", ["high", "low", "sharp"])
+    assert task.chance == pytest.approx(50.0)
+    for result in task.results:
+        assert result.comparison.test == "paired permutation" and result.comparison.num_gained is None
+        assert 0 < result.comparison.p_value <= 1
+        assert set(result.base.per_class) == {"high", "low", "sharp"}
+        assert result.base.accuracy == pytest.approx(sum(result.base.per_class.values()) / 3)
+        assert result.comparison.delta == pytest.approx(result.adapted.accuracy - result.base.accuracy)
+    strict = next(result for result in task.results if result.protocol == "strict")
+    assert strict.base.per_class["high"] == strict.base.per_class["low"] == 100.0
+
+
+def test_a_multi_label_task_on_folds(encoders, rows, write_task, tmp_path):
+    for row in rows:
+        row["label"] = [row["label"], "sound"] if row["id"].endswith("0") else [row["label"]]
+    report = run_probe(
+        encoders[0], encoders[0], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path / "cache",
+        protocols=["strict"], contexts=["trimmed"],
+    )  # fmt: skip
+    (result,) = report.tasks[0].results
+    assert len(result.base.per_fold) == 4
+    assert (result.comparison.delta, result.comparison.interval, result.comparison.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_a_benchmark_by_name_needs_its_data_before_any_encoder(tmp_path):
+    with pytest.raises(ProbeError, match="ESC-50 is not there"):
+        run_probe("no", "such", ["esc50"], data_root=tmp_path, out_dir=tmp_path, cache_dir=tmp_path / "cache")

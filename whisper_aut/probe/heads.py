@@ -66,7 +66,11 @@ def fit_predict_linear(
 
 
 def fit_predict_logistic(
-    train_features: np.ndarray, train_classes: np.ndarray, test_features: np.ndarray, inner: InnerSplits
+    train_features: np.ndarray,
+    train_classes: np.ndarray,
+    test_features: np.ndarray,
+    inner: InnerSplits,
+    refit: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """L2 multinomial logistic regression on standardised features, C chosen by the inner splits.
 
@@ -80,6 +84,7 @@ def fit_predict_logistic(
         train_classes: int [N].
         test_features: float32 [N_test, D].
         inner: splits of the N training clips.
+        refit: those of the N that the head with the chosen C is fitted on; all of them where None.
 
     Returns:
         Class numbers int [N_test], and the chosen C.
@@ -89,7 +94,8 @@ def fit_predict_logistic(
         models = _fits(train_features[fit], train_classes[fit], C_GRID)
         loss += [_loss(model, train_features[held_out], train_classes[held_out]) for model in models]
     chosen = C_GRID[int(np.argmin(loss))]  # the grid ascends, argmin takes the first of equals
-    (model,) = _fits(train_features, train_classes, (chosen,))
+    rows = slice(None) if refit is None else refit
+    (model,) = _fits(train_features[rows], train_classes[rows], (chosen,))
     return np.asarray(model.predict(test_features.astype(np.float64))), chosen
 
 

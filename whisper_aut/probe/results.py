@@ -1,4 +1,4 @@
-"""What a probe found, as data: written by ``whisper-aut probe``, read by ``whisper-aut report``. Accuracies in percent.
+"""What a probe found, as data: written by ``whisper-aut probe``, read by ``whisper-aut report``. Scores in percent.
 
 The JSON form (``to_json``/``from_json``) is the contract between the two commands and carries ``schema_version``.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.tasks.labelled import Metric
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: 'accuracy' holds the task's metric, which may be mAP; a task may have a fixed split
 
 
 class Record(BaseModel):
@@ -34,22 +35,23 @@ class EncoderRecord(Record):
 
 
 class Score(Record):
-    """One encoder's accuracy on one task under one protocol, in percent."""
+    """One encoder's score on one task under one protocol: the task's metric, in percent."""
 
-    accuracy: float
+    accuracy: float = Field(description="The task's metric over all tested clips")
     interval: tuple[float, float] = Field(description="95% bootstrap interval over groups of clips")
-    per_fold: list[float]
+    per_fold: list[float] = Field(description="One value for a fixed split")
     per_class: dict[str, float]
 
 
 class Comparison(Record):
     """Adapted minus base, on the same clips."""
 
-    delta: float = Field(description="Points: adapted accuracy - base accuracy")
+    delta: float = Field(description="Points of the task's metric: adapted - base")
     interval: tuple[float, float] = Field(description="95% paired bootstrap interval of delta over groups of clips")
-    p_value: float = Field(description="Exact two-sided McNemar test")
-    num_gained: int = Field(description="Clips that only the adapted encoder gets right")
-    num_lost: int = Field(description="Clips that only the base gets right")
+    p_value: float = Field(description="Two-sided, of the named test")
+    test: Literal["exact McNemar", "paired permutation"] = "exact McNemar"
+    num_gained: int | None = Field(description="Clips that only the adapted encoder gets right; None for mAP")
+    num_lost: int | None = Field(description="Clips that only the base gets right; None for mAP")
 
 
 class ProtocolResult(Record):
@@ -70,12 +72,17 @@ class TaskResult(Record):
     name: str
     folder: str
     clips_sha256: str = Field(description="Over ids, labels, folds, groups and audio bytes, in order")
+    metric: Metric = "accuracy"
+    split: Literal["folds", "fixed"] = Field("folds", description="Every fold the test once, or train, valid, test")
     num_clips: int
-    num_folds: int
-    num_groups: int = Field(description="Distinct recordings; equals num_clips where the manifest names no group")
+    num_tested: int | None = Field(None, description="Clips of the test part of a fixed split; None: all are tested")
+    num_folds: int = Field(description="How many tests there are; 1 for a fixed split")
+    num_groups: int = Field(description="Distinct recordings among the tested clips")
     classes: list[str]
     licenses: list[str]
-    chance: float = Field(description="Accuracy of always answering the largest class, in percent")
+    chance: float = Field(
+        description="Percent without hearing anything: accuracy of the largest class, or mAP of scores at random"
+    )
     results: list[ProtocolResult]
 
 

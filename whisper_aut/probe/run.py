@@ -8,26 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from whisper_aut import __version__
 from whisper_aut.constants import CONTEXTS, WINDOW_SEC, Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
 from whisper_aut.model.base import load_encoder
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
-from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName, TaskArrays
-from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Score, TaskResult
-from whisper_aut.probe.splits import check_task, refold
-from whisper_aut.probe.statistics import (
-    accuracy,
-    accuracy_by,
-    bootstrap_interval,
-    gained_and_lost,
-    group_numbers,
-    mcnemar_exact,
-)
-from whisper_aut.probe.tasks.labelled import Task, load_task
+from whisper_aut.probe.evaluate import chance, evaluate, task_arrays
+from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName
+from whisper_aut.probe.results import EncoderRecord, ProbeReport, ProtocolResult, TaskResult
+from whisper_aut.probe.splits import check_task, refold, rows_tested
+from whisper_aut.probe.tasks.labelled import Task
+from whisper_aut.probe.tasks.registry import load
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
 
@@ -39,9 +31,10 @@ TaskEmbeddings = dict[tuple[str, Context], Embeddings]  # by task name and conte
 def run_probe(
     base: str,
     adapted: str,
-    tasks: list[Path],
+    tasks: Sequence[Path | str],
     *,
     out_dir: Path,
+    data_root: Path | None = None,
     contexts: Sequence[Context] = CONTEXTS,
     protocols: Sequence[ProtocolName] = PROTOCOL_NAMES,
     seed: int = 0,
@@ -56,8 +49,9 @@ def run_probe(
     Args:
         base: the encoder to compare with, as ``load_encoder`` takes it.
         adapted: the encoder in question.
-        tasks: folders with ``clips.jsonl``.
+        tasks: folders with ``clips.jsonl``, and names of benchmarks.
         out_dir: made where missing.
+        data_root: the folder where benchmarks are.
         contexts: a protocol runs at those of these that it is defined for (``paper``: full only).
         protocols: names of protocols.
         seed: of heads, inner folds and resampling.
@@ -73,7 +67,7 @@ def run_probe(
         AudioError: a clip that cannot be read.
     """
     chosen = _chosen(protocols, contexts)
-    loaded_tasks = _load_tasks(tasks, refold_leaky)
+    loaded_tasks = _load_tasks(tasks, data_root, refold_leaky)
     needed = sorted({context for _, context in chosen})
     base_record, base_embeddings = _embed_all("base", base, loaded_tasks, needed, cache_dir, device, precision)
     adapted_record, adapted_embeddings = _embed_all(
@@ -126,11 +120,12 @@ def _chosen(protocols: Sequence[ProtocolName], contexts: Sequence[Context]) -> l
     return chosen
 
 
-def _load_tasks(folders: list[Path], refold_leaky: bool) -> list[Task]:
+def _load_tasks(specs: Sequence[Path | str], data_root: Path | None, refold_leaky: bool) -> list[Task]:
     """All tasks, checked before the first encoder is loaded: a mistake in the last costs no hour of embedding."""
-    if not folders:
-        raise ProbeError("no task is given", remedy="give a folder with clips.jsonl")
-    tasks = [refold(load_task(folder)) if refold_leaky else load_task(folder) for folder in folders]
+    if not specs:
+        raise ProbeError("no task is given", remedy="give a folder with clips.jsonl, or a name of `whisper-aut tasks`")
+    loaded = [load(spec, data_root) for spec in specs]
+    tasks = [refold(task) for task in loaded] if refold_leaky else loaded
     for name, count in Counter(task.name for task in tasks).items():
         if count > 1:
             raise ProbeError(f"{count} tasks are named '{name}'", remedy="rename a folder: the task is named after it")
@@ -168,20 +163,10 @@ def _embed_all(
 def _compare(
     task: Task, protocol: Protocol, context: Context, base: Embeddings, adapted: Embeddings, seed: int
 ) -> ProtocolResult:
-    classes = np.array(task.classes)
-    labels = np.array([clip.label for clip in task.clips])
-    arrays = TaskArrays(
-        class_ids=np.searchsorted(classes, labels),
-        folds=np.array([clip.fold for clip in task.clips]),
-        groups=group_numbers([clip.group for clip in task.clips]),
-        num_classes=len(classes),
-    )
+    arrays = task_arrays(task)
     base_found, adapted_found = protocol.predict(base, arrays, seed), protocol.predict(adapted, arrays, seed)
     assert base_found.notes == adapted_found.notes, "the splits do not depend on the encoder"
-    base_correct = base_found.class_ids == arrays.class_ids
-    adapted_correct = adapted_found.class_ids == arrays.class_ids
-    num_gained, num_lost = gained_and_lost(base_correct, adapted_correct)
-    difference = adapted_correct.astype(np.int64) - base_correct.astype(np.int64)
+    base_score, adapted_score, comparison = evaluate(arrays, task.classes, base_found, adapted_found, seed)
     notes = [*task.notes, *base_found.notes]
     if cut := num_cut(task):
         notes.append(f"{cut} clip(s) last longer than {WINDOW_SEC} s: their first {WINDOW_SEC} s count")
@@ -189,41 +174,29 @@ def _compare(
         protocol=protocol.name,
         version=protocol.version,
         context=context,
-        rules="; ".join([protocol.rules, *notes]),
-        base=_score(base_correct, labels, arrays, seed),
-        adapted=_score(adapted_correct, labels, arrays, seed),
-        comparison=Comparison(
-            # From whole counts: equal encoders differ by exactly 0.
-            delta=100.0 * (num_gained - num_lost) / len(labels),
-            interval=bootstrap_interval(difference, arrays.groups, seed=seed),
-            p_value=mcnemar_exact(num_gained, num_lost),
-            num_gained=num_gained,
-            num_lost=num_lost,
-        ),
-    )
-
-
-def _score(correct: np.ndarray, labels: np.ndarray, arrays: TaskArrays, seed: int) -> Score:
-    return Score(
-        accuracy=accuracy(correct),
-        interval=bootstrap_interval(correct, arrays.groups, seed=seed),
-        per_fold=list(accuracy_by(correct, arrays.folds).values()),
-        per_class=accuracy_by(correct, labels),
+        rules="; ".join([protocol.rules_for(arrays), *notes]),
+        base=base_score,
+        adapted=adapted_score,
+        comparison=comparison,
     )
 
 
 def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
-    largest = Counter(clip.label for clip in task.clips).most_common(1)[0][1]
+    arrays = task_arrays(task)
+    tested = rows_tested(arrays.folds)
     return TaskResult(
         name=task.name,
         folder=str(task.folder),
         clips_sha256=task.clips_sha256,
+        metric=task.metric,
+        split="fixed" if task.fixed else "folds",
         num_clips=len(task.clips),
-        num_folds=len({clip.fold for clip in task.clips}),
-        num_groups=len({clip.group for clip in task.clips}),
+        num_tested=len(tested) if task.fixed else None,
+        num_folds=1 if task.fixed else len(set(arrays.folds.tolist())),
+        num_groups=len(set(arrays.groups[tested].tolist())),
         classes=task.classes,
         licenses=sorted({clip.license for clip in task.clips}),
-        chance=100.0 * largest / len(task.clips),
+        chance=chance(arrays),
         results=results,
     )
 

@@ -11,10 +11,10 @@ from whisper_aut.report.content import Report, RunSection, is_noncommercial
 from whisper_aut.report.verdict import Row, p_text, signed
 
 COLUMNS = (
-    "task", "clips", "classes", "protocol", "context",
+    "task", "metric", "clips", "classes", "protocol", "context",
     "base [95%]", "adapted [95%]", "Δ points [95%]", "p", "p Holm", "verdict",
 )  # fmt: skip
-RIGHT_ALIGNED = frozenset({1, 2, 5, 6, 7, 8, 9})
+RIGHT_ALIGNED = frozenset({2, 3, 6, 7, 8, 9, 10})
 LEAKAGE = (
     "Whether audio of the probing tasks is also in the training data has not been checked. If it is, gains are "
     "overstated; compare the sources below with the tasks before you believe them."
@@ -25,6 +25,7 @@ def table_cells(row: Row) -> tuple[str, ...]:
     """One row of the main table, as text, in the order of ``COLUMNS``."""
     return (
         row.task,
+        row.metric,
         str(row.num_clips),
         str(row.num_classes),
         row.protocol,
@@ -45,7 +46,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
         task, *numbers = table_cells(row)
         cells = [escape(task), *(cell.replace("|", "\\|").replace("<", "&lt;") for cell in numbers)]
         if row.believed:
-            for index in (0, 7, 10):
+            for index in (0, 8, 11):
                 cells[index] = f"**{cells[index]}**"
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
@@ -77,8 +78,9 @@ def render_markdown(report: Report) -> str:
         _list("Not in this report", report.missing),
         "## Probe",
         markdown_table(report.rows),
-        "Accuracies in percent, 95% bootstrap intervals over recordings; Δ is adapted minus base on the same clips; "
-        "p is the exact two-sided McNemar test, p Holm the same corrected over the tasks of one protocol and context. "
+        "The task's metric in percent, 95% bootstrap intervals over recordings; Δ is adapted minus base on the same "
+        "clips; p is the exact two-sided McNemar test (for mAP a paired permutation test), p Holm the same corrected "
+        "over the tasks of one protocol and context. "
         "Bold: the rows that the verdict rests on.",
         _list("Protocols", sorted({_rule(report, row) for row in report.rows})),
         f"Base: {code(probe.base.name)}, adapted: {code(probe.adapted.name)}.",

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from whisper_aut.constants import Context
 from whisper_aut.probe.results import ProbeReport, ProtocolResult, Record, TaskResult
+from whisper_aut.probe.tasks.labelled import Metric
 
 ALPHA = 0.05
 FEW_GROUPS = 10  # fewer recordings or speakers than this make a bootstrap over them coarse
@@ -24,10 +25,11 @@ Verdict = Literal["gained", "lost", "within noise"]
 
 
 class Row(Record):
-    """One task under one protocol at one context. Accuracies in percent, changes in points."""
+    """One task under one protocol at one context. Scores of the task's metric in percent, changes in points."""
 
     task: str
-    num_clips: int
+    metric: Metric
+    num_clips: int = Field(description="That are tested")
     num_classes: int
     num_folds: int
     num_groups: int
@@ -41,10 +43,10 @@ class Row(Record):
     adapted_interval: tuple[float, float]
     delta: float
     interval: tuple[float, float]
-    p_value: float = Field(description="Exact two-sided McNemar test")
+    p_value: float = Field(description="Two-sided: exact McNemar test, for mAP a paired permutation test")
     p_holm: float = Field(description="Holm-corrected over the tasks under the same protocol and context")
-    num_gained: int
-    num_lost: int
+    num_gained: int | None
+    num_lost: int | None
     verdict: Verdict
     believed: bool = Field(description="One of the rows that the sentence of verdict speaks of")
 
@@ -106,7 +108,8 @@ def _row(task: TaskResult, result: ProtocolResult, p_holm: float, believed: bool
     comparison = result.comparison
     return Row(
         task=task.name,
-        num_clips=task.num_clips,
+        metric=task.metric,
+        num_clips=task.num_clips if task.num_tested is None else task.num_tested,
         num_classes=len(task.classes),
         num_folds=task.num_folds,
         num_groups=task.num_groups,
@@ -146,7 +149,7 @@ def summarise(probe: ProbeReport, rows: Sequence[Row]) -> Summary:
     lead = f"{BELIEVED[0]}/{BELIEVED[1]} was not probed; under {where}" if fallback else f"Under {where}"
     return Summary(
         sentence=f"{lead}, {_clauses(believed)}.",
-        basis=_significance(len(believed)),
+        basis=_significance(believed),
         protocol=protocol,
         context=context,
         cautions=_cautions(probe, rows, believed, fallback),
@@ -188,7 +191,8 @@ def _clauses(rows: Sequence[Row]) -> str:
 def _moves(verb: str, rows: Sequence[Row], num_tasks: int, *, best: bool) -> str:
     row = (max if best else min)(rows, key=lambda row: row.delta)
     points = f"{abs(row.delta):.1f}"
-    detail = f"{row.base:.1f} → {row.adapted:.1f}%, {_span(row)}, {_p(row, num_tasks)}"
+    metric = "" if row.metric == "accuracy" else f" {row.metric}"
+    detail = f"{row.base:.1f} → {row.adapted:.1f}%{metric}, {_span(row)}, {_p(row, num_tasks)}"
     if len(rows) == 1:
         return f"{verb} {points} points on {row.task} ({detail})"
     return f"{verb} significantly on {len(rows)} of {num_tasks} tasks, most on {row.task}: {points} points ({detail})"
@@ -202,8 +206,13 @@ def _p(row: Row, num_tasks: int) -> str:
     return f"{'p' if num_tasks == 1 else 'Holm-corrected p'} {p_relation(row.p_holm)}"
 
 
-def _significance(num_tasks: int) -> str:
-    p = "the exact McNemar p" if num_tasks == 1 else f"the exact McNemar p, Holm-corrected over {num_tasks} tasks,"
+def _significance(believed: Sequence[Row]) -> str:
+    metrics = {row.metric for row in believed}
+    p = "the exact McNemar p"
+    if "mAP" in metrics:
+        p = "the p of a paired permutation test" if len(metrics) == 1 else f"{p} (for mAP that of a permutation test)"
+    if len(believed) > 1:
+        p = f"{p}, Holm-corrected over {len(believed)} tasks,"
     return (
         f"“Significant” means here: {p} is below {ALPHA} and the 95% interval of the change, "
         "bootstrapped over recordings, leaves zero out."
