@@ -1,7 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from whisper_aut.probe.embed import Embeddings
+from whisper_aut.probe.heads import C_GRID, fit_predict_linear
 from whisper_aut.probe.protocols import PROTOCOLS, TaskArrays
 from whisper_aut.probe.statistics import bootstrap_interval
 
@@ -57,3 +64,73 @@ def test_rules_state_what_the_protocols_do():
     assert "grouped by recording" in PROTOCOLS["strict"].rules
     assert PROTOCOLS["paper"].contexts == ("full",)
     assert set(PROTOCOLS["strict"].contexts) == {"full", "trimmed"}
+
+
+@pytest.fixture
+def fixed() -> tuple[Embeddings, TaskArrays]:
+    """Overlapping classes in parts of 200, 100 and 100 clips; two poolings that differ."""
+    arrays = make_arrays()
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(400, 24)).astype(np.float32)
+    features[np.arange(400), arrays.class_ids] += 1.5
+    parts = np.repeat(["train", "valid", "test"], [200, 100, 100])
+    return Embeddings(features, features[:, ::-1].copy()), replace(arrays, folds=parts, groups=np.arange(400))
+
+
+def test_strict_chooses_on_the_validation_part_and_refits_on_both(fixed):
+    embeddings, arrays = fixed
+    features, classes = embeddings.real_positions.astype(np.float64), arrays.class_ids
+
+    def head(c: float, rows: slice) -> Pipeline:
+        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(
+            features[rows], classes[rows]
+        )
+
+    train, valid, both = slice(0, 200), slice(200, 300), slice(0, 300)
+    losses = [log_loss(classes[valid], head(c, train).predict_proba(features[valid])) for c in C_GRID]
+    expected = head(C_GRID[int(np.argmin(losses))], both).predict(features[300:])
+    found = PROTOCOLS["strict"].predict(embeddings, arrays, 0)
+    assert np.array_equal(found.class_ids[300:], expected)
+    assert set(found.class_ids[:300]) == {-1} and found.notes == ()
+
+
+def test_the_paper_protocol_trains_on_train_and_validation(fixed):
+    embeddings, arrays = fixed
+    features, classes = embeddings.all_positions, arrays.class_ids
+    expected = fit_predict_linear(features[:300], classes[:300], features[300:], num_classes=4, seed=3)
+    found = PROTOCOLS["paper"].predict(embeddings, arrays, 3)
+    assert np.array_equal(found.class_ids[300:], expected)
+
+
+@pytest.mark.parametrize("name", ["paper", "strict"])
+def test_what_the_test_part_holds_changes_no_head(fixed, name):
+    embeddings, arrays = fixed
+    one = PROTOCOLS[name].predict(embeddings, arrays, 0).class_ids[300:]
+    shuffled = arrays.class_ids.copy()
+    shuffled[300:] = np.random.default_rng(0).permutation(shuffled[300:])
+    assert np.array_equal(
+        PROTOCOLS[name].predict(embeddings, replace(arrays, class_ids=shuffled), 0).class_ids[300:], one
+    )
+
+
+@pytest.mark.parametrize("name", ["paper", "strict"])
+def test_validation_clips_of_tested_groups_train_no_head(fixed, name):
+    embeddings, arrays = fixed
+    groups = arrays.groups.copy()
+    groups[200:250] = groups[300:350]  # half of the validation clips share their group with the test
+    found = PROTOCOLS[name].predict(embeddings, replace(arrays, groups=groups), 0)
+    assert "50 validation clips share" in found.notes[0]
+    if name == "paper":
+        rows = np.r_[0:200, 250:300]
+        features = embeddings.all_positions
+        expected = fit_predict_linear(features[rows], arrays.class_ids[rows], features[300:], num_classes=4, seed=0)
+        assert np.array_equal(found.class_ids[300:], expected)
+
+
+def test_the_rules_follow_the_kind_of_task(fixed):
+    _, arrays = fixed
+    strict = PROTOCOLS["strict"]
+    assert "official validation part" in strict.rules_for(arrays)
+    assert strict.rules_for(make_arrays()) == strict.rules
+    several = replace(arrays, label_matrix=np.zeros((400, 4), dtype=bool))
+    assert strict.rules_for(several).endswith("one logistic regression a class, one C for all")
