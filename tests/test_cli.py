@@ -15,7 +15,7 @@ from whisper_aut.cli import main
 
 COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
-    ["manifest", "validate"], ["manifest", "stats"],
+    ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
 ]  # fmt: skip
 
 
@@ -210,6 +210,22 @@ def test_a_probe_of_no_task_and_with_no_known_precision(refused, tmp_path):
 def test_a_probe_by_what_is_not_known(refused, tmp_path, option, value, message):
     common = ["probe", "--base", "mfcc", "--encoder", "logmel", "--task", tmp_path, "--out", tmp_path / "out"]
     assert message in refused(*common, option, value)
+
+
+def test_benchmarks_are_listed_shown_and_missed(run, refused, tmp_path):
+    code, out, _ = run("tasks")
+    assert code == 0 and "esc50" in out and "speech_commands_superb" in out and "mAP" in out
+    (tmp_path / "esc50" / "meta").mkdir(parents=True)
+    (tmp_path / "esc50" / "meta" / "esc50.csv").write_text("")
+    code, out, _ = run("tasks", "--data-root", tmp_path)
+    assert code == 0 and "not there" in out
+    code, out, _ = run("tasks", "show", "fsd50k")
+    assert code == 0 and "md5:" in out and "checked" in out
+    assert "did you mean" in refused("tasks", "fetch", "esc-50", "--data-root", tmp_path)
+    assert "by the links" in refused("tasks", "fetch", "vocalsound", "--data-root", tmp_path)
+    common = ["probe", "--base", "pypi:tiny.en", "--encoder", "pypi:tiny.en", "--out", tmp_path / "out"]
+    assert "--data-root" in refused(*common, "--task", "esc50")
+    assert "tasks fetch gtzan" in refused(*common, "--task", "gtzan", "--data-root", tmp_path)
 
 
 def test_a_report_of_no_probe_and_a_gate_that_is_no_gate(refused, tmp_path):

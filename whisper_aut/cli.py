@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, ProbeError, WhisperA
 Name = TypeVar("Name", bound=str)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from whisper_aut.probe.tasks.benchmark import Benchmark
     from whisper_aut.train.loop import Prepared
 
 app = typer.Typer(
@@ -30,6 +33,8 @@ app = typer.Typer(
 )
 manifest_app = typer.Typer(help="Check and summarise manifests, the tables of clips.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
+tasks_app = typer.Typer(help="Benchmarks to probe on: list them, fetch their data.", invoke_without_command=True)
+app.add_typer(tasks_app, name="tasks")
 
 
 def main() -> None:
@@ -128,8 +133,10 @@ def probe(
         ),
     ],
     task: Annotated[
-        list[Path], typer.Option(help="Folder with clips.jsonl (id, audio, duration_sec, label, fold). Repeatable.")
+        list[str],
+        typer.Option(help="A benchmark (see `whisper-aut tasks`), or a folder with clips.jsonl. Repeatable."),
     ],
+    data_root: Annotated[Path | None, typer.Option(help="Folder that benchmarks are in.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for probe.json.")] = Path("probe"),
     protocol: Annotated[
         list[str] | None,
@@ -165,6 +172,7 @@ def probe(
         encoder,
         task,
         out_dir=out,
+        data_root=data_root,
         protocols=[_one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or DEFAULT_PROTOCOLS],
         contexts=[_one_of("context", name, CONTEXTS) for name in context or CONTEXTS],
         pooling=_one_of("pooling", pooling, STATISTICS) if pooling else None,
@@ -233,6 +241,42 @@ def doctor() -> None:
         raise typer.Exit(EXIT_WRONG_INPUT)
 
 
+@tasks_app.callback()
+def tasks_list(
+    context: typer.Context,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that benchmarks are in: says which are there.")] = None,
+) -> None:
+    """Benchmarks by name; `tasks show NAME` says more of one."""
+    if context.invoked_subcommand is None:
+        from whisper_aut.probe.tasks.registry import BENCHMARKS
+
+        _print_tasks(BENCHMARKS.values(), data_root)
+
+
+@tasks_app.command("fetch")
+def tasks_fetch(
+    name: Annotated[str, typer.Argument(help="A benchmark; `whisper-aut tasks` lists them.")],
+    data_root: Annotated[Path, typer.Option(help="Folder that benchmarks are in; made where it is missing.")],
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not delete unpacked archives.")] = False,
+) -> None:
+    """Fetch, verify and unpack a benchmark's data. The same command after an interruption goes on."""
+    from whisper_aut.probe.tasks.fetch import fetch
+    from whisper_aut.probe.tasks.registry import find_benchmark
+
+    benchmark = find_benchmark(name)
+    folder = fetch(benchmark, data_root, keep_archives=keep_archives)
+    print(f"{benchmark.title} ({benchmark.license}): {folder}")
+    print(f"next: whisper-aut probe --task {name} --data-root {data_root}")
+
+
+@tasks_app.command("show")
+def tasks_show(name: Annotated[str, typer.Argument(help="A benchmark; `whisper-aut tasks` lists them.")]) -> None:
+    """All that is known of one benchmark: split, layout, files with checksums, and what was not verified."""
+    from whisper_aut.probe.tasks.registry import find_benchmark
+
+    print("\n".join(find_benchmark(name).lines()))
+
+
 @manifest_app.command("validate")
 def manifest_validate(
     files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")],
@@ -273,6 +317,26 @@ def _one_of(what: str, value: str, known: Sequence[Name]) -> Name:
     if found is None:
         raise ProbeError(f"there is no {what} '{value}'", remedy=f"choose from {', '.join(known)}")
     return found
+
+
+def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> None:
+    """What ``tasks`` shows."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "clips", "classes", "metric", "licence", "data"):
+        justify: Literal["right", "left"] = "right" if title in {"clips", "classes"} else "left"
+        table.add_column(title, overflow="fold", justify=justify, no_wrap=title in {"name", "metric"})
+    for benchmark in benchmarks:
+        found = benchmark.find(data_root) if data_root else None
+        missing = "not there" if benchmark.archives else "not there, by hand"
+        table.add_row(
+            benchmark.name,
+            "?" if benchmark.num_clips is None else str(benchmark.num_clips),
+            str(benchmark.num_classes),
+            benchmark.metric,
+            benchmark.license,
+            str(found) if found else missing if data_root else "give --data-root",
+        )
+    Console().print(table, markup=False)
 
 
 def _print_plan(prepared: Prepared) -> None:

@@ -53,7 +53,7 @@ def write_task(tmp_path: Path) -> Callable[[list[Row]], Path]:
             if path.suffix == ".wav" and ".." not in path.parts and not path.exists():
                 seconds = row.get("duration_sec", 1.0)
                 seconds = float(seconds) if isinstance(seconds, int | float) and 0 < seconds < 60 else 1.0
-                write_tone(path, 2000.0 if row.get("label") == "high" else 300.0, seconds, seed)
+                write_tone(path, 2000.0 if "high" in str(row.get("label")) else 300.0, seconds, seed)
         (folder / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return folder
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,6 +16,7 @@ from whisper_aut.probe.heads import (
     NUM_EPOCHS,
     RowsOf,
     WeightedLayers,
+    fit_predict_adam,
     fit_predict_linear,
     fit_predict_logistic,
 )
@@ -161,3 +164,70 @@ def test_weights_of_layers_are_a_softmax_that_begins_with_the_mean():
     with torch.no_grad():
         weighing.logits.copy_(torch.tensor([0.0, 50.0, 0.0]))
     torch.testing.assert_close(weighing(layers), layers[:, 1])
+
+
+@pytest.fixture
+def sounds() -> tuple[np.ndarray, np.ndarray]:
+    """Features [300, 12] of very different scale, five overlapping labels, the last rare."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 12))
+    drive = features[:, :5] + 0.7 * rng.normal(size=(300, 5))
+    labels = drive > np.array([0.0, 0.3, -0.5, 1.0, 1.8])
+    return (features * np.geomspace(0.1, 10, 12)).astype(np.float32), labels
+
+
+def one_vs_rest(c: float, features: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """scikit-learn's logits."""
+    head = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(C=c, max_iter=1000, tol=1e-8)))
+    return head.fit(features.astype(np.float64), labels).decision_function(others.astype(np.float64))
+
+
+@pytest.mark.parametrize("refit", [None, np.arange(180)])
+def test_several_labels_are_scikit_learns_one_vs_rest_with_the_c_of_least_cross_entropy(sounds, refit):
+    features, labels = sounds
+    inner = InnerSplits(((np.arange(150), np.arange(150, 220)),), grouped=True)
+    scores, chosen = fit_predict_logistic(features[:220], labels[:220], features[220:], inner, refit)
+    losses = []
+    for c in C_GRID:
+        logits = one_vs_rest(c, features[:150], labels[:150], features[150:220])
+        losses.append(np.logaddexp(0, -np.where(labels[150:220], logits, -logits)).sum())
+    assert chosen == C_GRID[int(np.argmin(losses))]
+    rows = slice(220) if refit is None else slice(180)
+    np.testing.assert_allclose(
+        scores, one_vs_rest(chosen, features[rows], labels[rows], features[220:]), atol=0.02, rtol=0.01
+    )
+
+
+def test_the_papers_head_learns_several_labels_and_a_seed_fixes_it(sounds):
+    features, labels = sounds
+    features = features / features.std(axis=0)
+    features, labels = np.tile(features[:200], (10, 1)), np.tile(labels[:200], (10, 1))  # more steps, nothing new
+    first, again, other = (
+        fit_predict_linear(features, labels, features[:200], num_classes=5, seed=seed) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.mean((first[:, :3] > 0) == labels[:200, :3]) > 0.7
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_epoch_that_is_best_on_validation_predicts(blobs, several):
+    features, classes = blobs
+    targets = np.eye(4, dtype=bool)[classes] if several else classes
+
+    def trained(num_epochs: int, asked: np.ndarray, valid: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+        rates = [0.3] * num_epochs  # far too fast: the score jumps from epoch to epoch
+        return fit_predict_adam(
+            features[:200], targets[:200], asked, layers=lambda width: [torch.nn.Linear(width, 4)],
+            lr_by_epoch=rates, batch_clips=32, seed=0, valid=valid,
+        )  # fmt: skip
+
+    scores = []
+    for epoch in range(1, 7):
+        found = trained(epoch, features[200:300])
+        scores.append(
+            average_precision_score(targets[200:300], found) if several else np.mean(found == targets[200:300])
+        )
+    best = 1 + int(np.argmax(scores))
+    assert best < 6  # else the last would do
+    chosen = trained(6, features[300:], (features[200:300], targets[200:300]))
+    assert np.array_equal(chosen, trained(best, features[300:]))

@@ -77,3 +77,17 @@ def test_one_step_is_adams(blobs):
     # Adam's first step moves each weight by its rate, whatever the gradient.
     assert torch.allclose((second - first).abs(), torch.tensor(0.5), atol=1e-3)
     assert (third - second).abs().max() < 0.26
+
+
+def test_of_several_labels_each_gets_its_share_of_the_votes(blobs):
+    features, classes = blobs
+    labels = np.eye(4, dtype=bool)[classes]
+    labels[::4] |= np.eye(4, dtype=bool)[(classes[::4] + 1) % 4]
+    ours = predict_neighbours(features[:200], labels[:200], features[200:], num_classes=4)
+
+    def softmax_of_cosine(distances: np.ndarray) -> np.ndarray:
+        return np.exp((1 - distances) / 0.07)
+
+    reference = KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights=softmax_of_cosine)
+    theirs = reference.fit(features[:200], labels[:200]).predict_proba(features[200:])
+    np.testing.assert_allclose(ours, np.stack([of_class[:, 1] for of_class in theirs], axis=1), atol=1e-5)

@@ -5,9 +5,9 @@ import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
 from whisper_aut.probe import layers
+from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.embed import Embeddings
 from whisper_aut.probe.layers import POOLING, Layered, analyse_task, choose_clips, score_layer, tsne
-from whisper_aut.probe.protocols import TaskArrays
 
 
 def arrays(num_clips: int = 240, num_classes: int = 4) -> TaskArrays:
@@ -63,7 +63,7 @@ def test_no_recording_trains_and_tests_even_where_folds_are_merged(monkeypatch):
     task = arrays()
     seen = []
     real = layers.outer_splits
-    monkeypatch.setattr(layers, "outer_splits", lambda folds: seen.extend(real(folds)) or tuple(seen))
+    monkeypatch.setattr(layers, "outer_splits", lambda *of: seen.extend(real(*of)) or tuple(seen))
     score_layer(planted(task, [1.0])[:, 0], task, np.arange(240), 0)
     assert len(seen) == layers.MAX_FOLDS  # eight official folds
     for split in seen:
@@ -91,3 +91,19 @@ def test_a_map_keeps_well_parted_classes_apart_and_lies_in_the_frame():
 @pytest.mark.parametrize("num_clips", [2, 3, 5])
 def test_a_map_of_a_handful_of_clips_is_drawn_too(num_clips):
     assert len(tsne(np.random.default_rng(0).normal(size=(num_clips, 8)), seed=0)) == num_clips
+
+
+def test_a_fixed_split_is_looked_at_on_its_test_part_and_half_of_the_clips_are_tested(monkeypatch):
+    monkeypatch.setattr(layers, "MAX_CLIPS", 120)
+    plain = arrays(600)
+    parts = np.repeat(["train", "valid", "test"], [400, 50, 150])
+    task = TaskArrays(plain.class_ids, parts, np.arange(600), 4)
+    stored = planted(task, [0.0, 12.0])
+    found = analyse_task("t", task, list("abcd"), [layered("base", 0, stored)], seed=0)
+    assert found.num_clips == 120
+    assert found.curves[0].knn[1] > 80 and found.curves[0].network[1] > 80 and found.curves[0].knn[0] < 45
+    rows = layers._looked_at(task, 0)
+    assert np.mean(parts[rows] == "test") == 0.5
+    spoiled = np.where(np.isin(np.arange(600), rows[parts[rows] == "test"])[:, None], -stored[:, 1], stored[:, 1])
+    knn, _, _ = layers.score_layer(spoiled[rows], task, rows, 0)
+    assert knn < 30  # what is tested alone decides

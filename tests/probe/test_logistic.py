@@ -73,3 +73,37 @@ def test_more_features_than_clips_and_a_constant_feature():
     reference = LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000).fit(features, classes)
     np.testing.assert_allclose(fit.log_probabilities(features), reference.predict_log_proba(features), atol=1e-4)
     assert np.abs(fit.weights[7]).max() < 1e-6
+
+
+def labelled(num_clips: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated features [N, 24] and six labels of very different share, several of them a clip."""
+    features, _ = correlated(4, num_clips)
+    rng = np.random.default_rng(3)
+    drive = features @ rng.normal(size=(24, 6)) / 5 + rng.logistic(size=(num_clips, 6))
+    return features, drive > np.quantile(drive, [0.3, 0.5, 0.7, 0.9, 0.95, 0.98], axis=0).diagonal()
+
+
+def test_several_labels_have_scikit_learns_binomial_optimum_each():
+    features, labels = labelled()
+    assert labels.mean(axis=0) == pytest.approx([0.7, 0.5, 0.3, 0.1, 0.05, 0.02], abs=0.01)
+    for fit in LogisticPath(features, labels).fits(GRID, tolerance=1e-6):
+        for number, has in enumerate(labels.T):
+            reference = LogisticRegression(C=fit.c, tol=1e-10, max_iter=100_000).fit(features, has)
+            expected = reference.decision_function(features)
+            np.testing.assert_allclose(fit.logits(features)[:, number], expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_the_usual_tolerance_is_good_enough_for_several_labels():
+    features, labels = labelled()
+    path = LogisticPath(features, labels)
+    for fit, exact in zip(path.fits(GRID), path.fits(GRID, tolerance=1e-6), strict=True):
+        found, expected = (1 / (1 + np.exp(-one.logits(features))) for one in (fit, exact))
+        np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+def test_a_label_that_no_clip_has_or_every_one_does_no_harm():
+    features, labels = labelled(100)
+    labels[:, 0], labels[:, 1] = False, True
+    for fit in LogisticPath(features, labels).fits(GRID):
+        logits = fit.logits(features)
+        assert np.isfinite(logits).all() and (logits[:, 0] < -3).all() and (logits[:, 1] > 3).all()

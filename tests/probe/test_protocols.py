@@ -1,17 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.encoders.base import Pooling
-from whisper_aut.probe.protocols import (
-    DEFAULT_PROTOCOLS,
-    NUM_SEEDS,
-    PROTOCOL_NAMES,
-    PROTOCOLS,
-    TaskArrays,
-    parse_layer,
-    variant,
-)
+from whisper_aut.probe.heads import C_GRID, fit_predict_linear
+from whisper_aut.probe.heads_xares import fit_predict_normed, predict_neighbours
+from whisper_aut.probe.predict import NUM_SEEDS
+from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, PROTOCOL_NAMES, PROTOCOLS, parse_layer, variant
+from whisper_aut.probe.ranking import mean_average_precision
 from whisper_aut.probe.statistics import bootstrap_interval
 
 
@@ -21,6 +24,27 @@ def make_arrays(num_clips: int = 400, num_classes: int = 4, seed: int = 0) -> Ta
     return TaskArrays(rng.integers(0, num_classes, num_clips), groups % 5, groups, num_classes)
 
 
+MULTI_LABEL = [name for name in PROTOCOL_NAMES if PROTOCOLS[name].several_labels is not None]
+TRAIN, VALID, BOTH, TEST = slice(0, 200), slice(200, 300), slice(0, 300), slice(300, 400)
+
+
+@pytest.fixture
+def fixed() -> tuple[np.ndarray, TaskArrays]:
+    """Overlapping classes in parts of 200, 100 and 100 clips."""
+    arrays = make_arrays()
+    features = np.random.default_rng(5).normal(size=(400, 24)).astype(np.float32)
+    features[np.arange(400), arrays.class_ids] += 1.5
+    parts = np.repeat(["train", "valid", "test"], [200, 100, 100])
+    return features, replace(arrays, folds=parts, groups=np.arange(400))
+
+
+def with_labels(arrays: TaskArrays) -> TaskArrays:
+    """Each clip has its class, and every third clip the next class too."""
+    matrix = np.eye(4, dtype=bool)[arrays.class_ids]
+    matrix[::3] |= np.eye(4, dtype=bool)[(arrays.class_ids[::3] + 1) % 4]
+    return replace(arrays, label_matrix=matrix)
+
+
 @pytest.mark.parametrize("name", PROTOCOL_NAMES)
 def test_a_planted_feature_is_found_perfectly(name):
     num_clips = 2000 if name == "xares" else 400  # its ten epochs of small steps do not get far on fewer
@@ -28,7 +52,7 @@ def test_a_planted_feature_is_found_perfectly(name):
     features = np.random.default_rng(1).normal(scale=0.2, size=(num_clips, 24)).astype(np.float32)
     features[np.arange(num_clips), arrays.class_ids] += 3.0
     found = PROTOCOLS[name].predict(features, arrays, 0)
-    assert (found.class_ids == arrays.class_ids).all()
+    assert (found.answers == arrays.class_ids).all()
     assert found.notes == ()
 
 
@@ -37,7 +61,7 @@ def test_labels_without_a_pattern_give_chance(name):
     arrays = make_arrays()
     features = np.random.default_rng(2).normal(size=(400, 24)).astype(np.float32)
     found = PROTOCOLS[name].predict(features, arrays, 0)
-    for run in found.class_ids:
+    for run in found.answers:
         low, high = bootstrap_interval(run == arrays.class_ids, arrays.groups, seed=0)
         assert low <= 25.0 <= high
 
@@ -46,7 +70,7 @@ def test_labels_without_a_pattern_give_chance(name):
 def test_a_seed_fixes_the_predictions(name):
     arrays = make_arrays(num_clips=120)
     features = np.random.default_rng(3).normal(size=(120, 8)).astype(np.float32)
-    first, second = (PROTOCOLS[name].predict(features, arrays, 5).class_ids for _ in range(2))
+    first, second = (PROTOCOLS[name].predict(features, arrays, 5).answers for _ in range(2))
     assert np.array_equal(first, second)
 
 
@@ -70,9 +94,9 @@ def test_runs_are_seeds_or_draws():
     for name, num_runs, averaged in [("paper", NUM_SEEDS, False), ("strict", 1, False), ("xares", NUM_SEEDS, False),
                                      ("xares-knn", 1, False), ("few-shot", 5, True)]:  # fmt: skip
         found = PROTOCOLS[name].predict(features, arrays, 0)
-        assert found.class_ids.shape == (num_runs, 200) and found.averaged == averaged
-        assert num_runs == 1 or (found.class_ids[0] != found.class_ids[1]).any()
-        assert set(np.unique(found.class_ids)) <= {0, 1, 2, 3}  # every clip was tested
+        assert found.answers.shape == (num_runs, 200) and found.averaged == averaged
+        assert num_runs == 1 or (found.answers[0] != found.answers[1]).any()
+        assert set(np.unique(found.answers)) <= {0, 1, 2, 3}  # every clip was tested
 
 
 def test_where_recordings_cannot_be_grouped_the_rules_say_so():
@@ -127,8 +151,8 @@ def test_learned_weights_find_the_layer_that_knows(name):
     layers = np.random.default_rng(1).normal(size=(num_clips, 5, 24)).astype(np.float32)
     layers[np.arange(num_clips), 2, arrays.class_ids] += 6.0
     weighted = variant(PROTOCOLS[name], layer="weighted")
-    assert np.mean(weighted.predict(layers, arrays, 0).class_ids == arrays.class_ids) > 0.9
-    assert np.mean(PROTOCOLS[name].predict(layers[:, -1], arrays, 0).class_ids == arrays.class_ids) < 0.4
+    assert np.mean(weighted.predict(layers, arrays, 0).answers == arrays.class_ids) > 0.9
+    assert np.mean(PROTOCOLS[name].predict(layers[:, -1], arrays, 0).answers == arrays.class_ids) < 0.4
 
 
 @pytest.mark.parametrize(("text", "expected"), [("last", "last"), ("weighted", "weighted"), ("0", 0), ("12", 12)])
@@ -140,3 +164,96 @@ def test_a_layer_is_read(text, expected):
 def test_what_is_no_layer_is_refused(text):
     with pytest.raises(ProbeError, match="there is no layer"):
         parse_layer(text)
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_a_fixed_split_is_answered_on_its_test_part_alone(fixed, name):
+    features, arrays = fixed
+    found = PROTOCOLS[name].predict(features, arrays, 0)
+    assert (found.answers[:, BOTH] == -1).all() and (found.answers[:, TEST] >= 0).all()
+    assert np.mean(found.answers[0, TEST] == arrays.class_ids[TEST]) > (0.3 if name == "xares" else 0.5)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_what_the_test_part_holds_changes_no_head(fixed, name):
+    features, arrays = fixed
+    one = PROTOCOLS[name].predict(features, arrays, 0).answers
+    shuffled = arrays.class_ids.copy()
+    shuffled[TEST] = np.random.default_rng(0).permutation(shuffled[TEST])
+    assert np.array_equal(PROTOCOLS[name].predict(features, replace(arrays, class_ids=shuffled), 0).answers, one)
+    # Nor does one tested clip another's answer: none of them is seen before it is asked for.
+    moved = features.copy()
+    moved[350:] = 0
+    assert np.array_equal(PROTOCOLS[name].predict(moved, arrays, 0).answers[:, :350], one[:, :350])
+
+
+def test_strict_chooses_on_the_validation_part_and_refits_on_both(fixed):
+    features, arrays = fixed
+    wide, classes = features.astype(np.float64), arrays.class_ids
+
+    def head(c: float, rows: slice) -> Pipeline:
+        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(wide[rows], classes[rows])
+
+    losses = [log_loss(classes[VALID], head(c, TRAIN).predict_proba(wide[VALID])) for c in C_GRID]
+    expected = head(C_GRID[int(np.argmin(losses))], BOTH).predict(wide[TEST])
+    assert np.array_equal(PROTOCOLS["strict"].predict(features, arrays, 0).answers[0, TEST], expected)
+
+
+def test_the_paper_protocol_trains_on_train_and_validation(fixed):
+    features, arrays = fixed
+    expected = fit_predict_linear(features[BOTH], arrays.class_ids[BOTH], features[TEST], num_classes=4, seed=3)
+    assert np.array_equal(PROTOCOLS["paper"].predict(features, arrays, 3).answers[0, TEST], expected)
+
+
+def test_the_protocols_of_xares_train_on_the_training_part_alone(fixed):
+    features, arrays = fixed
+    classes, valid = arrays.class_ids, (features[VALID], arrays.class_ids[VALID])
+    normed = fit_predict_normed(features[TRAIN], classes[TRAIN], features[TEST], num_classes=4, seed=3, valid=valid)
+    assert np.array_equal(PROTOCOLS["xares"].predict(features, arrays, 3).answers[0, TEST], normed)
+    near = predict_neighbours(features[TRAIN], classes[TRAIN], features[TEST], num_classes=4)
+    assert np.array_equal(PROTOCOLS["xares-knn"].predict(features, arrays, 3).answers[0, TEST], near)
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_validation_clips_of_tested_groups_train_no_head(fixed, name):
+    features, arrays = fixed
+    groups = arrays.groups.copy()
+    groups[200:250] = groups[300:350]  # half of the validation clips share their group with the test
+    shared = replace(arrays, groups=groups)
+    found = PROTOCOLS[name].predict(features, shared, 0)
+    assert "50 validation clips share" in found.notes[0]
+    if name in {"paper", "xares-knn", "few-shot"}:  # nothing is chosen: what these clips are like moves nothing
+        moved = features.copy()
+        moved[200:250] = np.random.default_rng(9).normal(size=(50, 24))
+        assert np.array_equal(PROTOCOLS[name].predict(moved, shared, 0).answers, found.answers)
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_without_a_validation_part_the_rules_say_so(fixed, name):
+    features, arrays = fixed
+    parts = np.where(arrays.folds == "valid", "train", arrays.folds)
+    found = PROTOCOLS[name].predict(features, replace(arrays, folds=parts), 0)
+    assert found.notes == ("the task has no validation part",)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("name", MULTI_LABEL)
+def test_several_labels_are_scored(fixed, name, parts):
+    features, arrays = fixed
+    arrays = with_labels(arrays if parts else replace(arrays, folds=np.arange(400) % 5))
+    matrix, rows = arrays.label_matrix, TEST if parts else slice(None)
+    features = features + 1.5 * np.pad(matrix, ((0, 0), (0, 20))).astype(np.float32)
+    found = PROTOCOLS[name].predict(features, arrays, 0)
+    assert found.answers.shape == (NUM_SEEDS if name in {"paper", "xares"} else 1, 400, 4)
+    assert np.isfinite(found.answers[:, rows]).all() and np.isnan(found.answers).any() == parts
+    by_chance = 100 * matrix[rows].mean()
+    assert mean_average_precision(found.answers[0, rows], matrix[rows]) > by_chance + (10 if name == "xares" else 30)
+
+
+def test_the_rules_follow_the_kind_of_task():
+    strict, few = PROTOCOLS["strict"], PROTOCOLS["few-shot"]
+    assert "official validation part" in strict.describe(fixed=True)
+    assert "every official fold" not in strict.describe(fixed=True)
+    assert strict.describe(several_labels=True).endswith("one logistic regression a class, one C for all")
+    assert few.several_labels is None and "validation parts" in few.describe(fixed=True)

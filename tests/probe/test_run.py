@@ -3,6 +3,7 @@ import torch
 from transformers import WhisperConfig, WhisperModel
 
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.probe.run import run_probe
 
@@ -69,15 +70,16 @@ def test_a_report_holds_what_was_probed_and_reads_back_equal(encoders, rows, wri
     assert {"python", "whisper-aut", "torch", "transformers", "scikit-learn"} <= set(report.versions)
     assert report.command == "probe"
     (task,) = report.tasks
-    assert (task.num_clips, task.num_folds, task.num_groups) == (16, 4, 16)
+    assert (task.num_clips, task.num_tested, task.num_folds, task.num_groups) == (16, 16, 4, 16)
+    assert (task.metric, task.split) == ("accuracy", "folds")
     assert (task.classes, task.licenses, task.chance) == (["high", "low"], ["CC0-1.0"], 50.0)
     for result in task.results:
         for score in result.scores:
             assert len(score.per_fold) == 4 and set(score.per_class) == {"high", "low"}
-            assert score.accuracy == pytest.approx(sum(score.per_fold) / 4)  # folds of equal size
-            assert score.interval[0] <= score.accuracy <= score.interval[1]
+            assert score.value == pytest.approx(sum(score.per_fold) / 4)  # folds of equal size
+            assert score.interval[0] <= score.value <= score.interval[1]
         (comparison,) = result.comparisons
-        base, adapted = (score.accuracy for score in result.scores)
+        base, adapted = (score.value for score in result.scores)
         assert comparison.delta == pytest.approx(adapted - base)
         assert comparison.delta == pytest.approx(100 * (comparison.num_gained - comparison.num_lost) / 16)
     captured = capsys.readouterr()
@@ -95,7 +97,7 @@ def test_even_untrained_encoders_tell_two_tones_apart(encoders, rows, write_task
         contexts=["trimmed"],
     )
     (result,) = report.tasks[0].results
-    assert result.scores[0].accuracy == 100.0
+    assert result.scores[0].value == 100.0
 
 
 def test_a_run_is_repeatable_from_and_without_the_cache(encoders, rows, write_task, tmp_path):
@@ -192,8 +194,8 @@ def test_floors_and_draws_stand_beside_the_adapted_encoder(encoders, rows, write
     assert {comparison.test for comparison in knn.comparisons} == {"mcnemar"}
     for score, comparison in zip(few.scores[1:], few.comparisons, strict=True):
         assert comparison.test == "sign-flip" and 0 < comparison.p_value <= 1
-        assert len(score.per_run) == 5 and sum(score.per_run) / 5 == pytest.approx(score.accuracy)
-        assert comparison.delta == pytest.approx(score.accuracy - few.scores[0].accuracy)
+        assert len(score.per_run) == 5 and sum(score.per_run) / 5 == pytest.approx(score.value)
+        assert comparison.delta == pytest.approx(score.value - few.scores[0].value)
 
 
 def test_a_seeds_spread_is_beside_the_result_and_does_not_move_it(encoders, rows, write_task, tmp_path):
@@ -201,7 +203,7 @@ def test_a_seeds_spread_is_beside_the_result_and_does_not_move_it(encoders, rows
         encoders[0], encoders[1:], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path / "c", protocols=["paper"]
     )
     for score in report.tasks[0].results[0].scores:
-        assert len(score.per_run) == 3 and score.per_run[0] == score.accuracy
+        assert len(score.per_run) == 3 and score.per_run[0] == score.value
 
 
 def test_another_layer_and_pooling_are_named_and_give_other_numbers_than_the_protocol(
@@ -237,3 +239,99 @@ def test_every_layer_is_analysed_beside_the_protocols_and_moves_no_result(encode
     ]  # fmt: skip
     assert task.num_clips == 16 and report.layers.context == "trimmed"
     assert all(0 <= value <= 100 for curve in task.curves for value in (*curve.knn, *curve.network, *curve.nmi))
+    assert report.layers.left_out == []
+
+
+def as_parts(rows):
+    for row in rows:
+        row["fold"] = {1: "train", 2: "train", 3: "valid", 4: "test"}[row["fold"]]
+    return rows
+
+
+def test_a_fixed_split_is_tested_once_under_every_protocol(encoders, rows, write_task, tmp_path):
+    report = run_probe(
+        encoders[0],
+        [encoders[1], "mfcc"],
+        [write_task(as_parts(rows))],
+        protocols=PROTOCOL_NAMES,
+        every_layer=True,
+        out_dir=tmp_path,
+        cache_dir=tmp_path / "cache",
+    )
+    assert ProbeReport.from_json(tmp_path / "probe.json") == report
+    (task,) = report.tasks
+    assert (task.split, task.num_clips, task.num_tested, task.num_folds, task.num_groups) == ("fixed", 16, 4, 1, 4)
+    assert {result.protocol for result in task.results} == set(PROTOCOL_NAMES)
+    for result in task.results:
+        for score in result.scores:
+            assert score.per_fold == [score.value]
+        assert "official" in result.rules and "fold is the test" not in result.rules
+        assert result.comparisons[0].num_gained <= 4
+    strict = next(result for result in task.results if result.protocol == "strict")
+    assert "validation part" in strict.rules and strict.scores[0].value == 100.0
+    assert [len(curve.knn) for curve in report.layers.tasks[0].curves] == [2, 2, 1]
+
+
+def with_labels(rows):
+    for row in rows:
+        row["label"] = [row["label"], "sharp"] if row["label"] == "high" else [row["label"]]
+    return rows
+
+
+def test_a_multi_label_task_is_ranked(encoders, rows, write_task, tmp_path):
+    report = run_probe(
+        *(encoders[0], [encoders[1], encoders[0], "mfcc"], [write_task(with_labels(as_parts(rows)))]),
+        protocols=[name for name in PROTOCOL_NAMES if name != "few-shot"],
+        every_layer=True,
+        out_dir=tmp_path,
+        cache_dir=tmp_path / "cache",
+    )
+    assert ProbeReport.from_json(tmp_path / "probe.json") == report
+    (task,) = report.tasks
+    assert (task.metric, task.classes) == ("mAP", ["high", "low", "sharp"])
+    assert task.chance == pytest.approx(50.0)
+    for result in task.results:
+        assert result.rules.count("official") and PROTOCOLS[result.protocol].several_labels in result.rules
+        for score, comparison in zip(result.scores[1:], result.comparisons, strict=True):
+            assert comparison.test == "permutation" and 0 < comparison.p_value <= 1
+            assert comparison.num_gained is comparison.num_lost is comparison.effect_size is None
+            assert set(score.per_class) == {"high", "low", "sharp"}
+            assert score.value == pytest.approx(sum(score.per_class.values()) / 3)
+            assert comparison.delta == pytest.approx(score.value - result.scores[0].value)
+            assert score.per_run == [] or score.per_run[0] == pytest.approx(score.value)
+        same = result.comparisons[1]
+        assert (same.delta, same.interval, same.p_value, same.detectable) == (0.0, (0.0, 0.0), 1.0, 0.0)
+    strict = next(result for result in task.results if result.protocol == "strict")
+    assert strict.scores[0].per_class["high"] == strict.scores[0].per_class["low"] == 100.0
+    assert report.layers.tasks == [] and report.layers.left_out == ["tones"]
+
+
+def test_a_multi_label_task_on_folds_by_another_layer_and_by_a_learned_sum(encoders, rows, write_task, tmp_path):
+    for row in rows:
+        row["label"] = [row["label"], "sound"] if row["id"].endswith("0") else [row["label"]]
+    settings = {"out_dir": tmp_path, "cache_dir": tmp_path / "cache"}
+    folder = write_task(rows)
+    plain = run_probe(
+        *encoders[:1], encoders[1:], [folder], layer=0, pooling="max", protocols=["strict"], contexts=["trimmed"],
+        **settings,
+    )  # fmt: skip
+    (result,) = plain.tasks[0].results
+    assert result.protocol == "strict [max, layer 0]" and len(result.scores[0].per_fold) == 4
+    weighted = run_probe(*encoders[:1], encoders[1:], [folder], layer="weighted", protocols=["paper"], **settings)
+    (result,) = weighted.tasks[0].results
+    assert result.protocol == "paper [layer weighted]" and len(result.scores[0].per_run) == 3
+
+
+def test_a_protocol_that_cannot_probe_several_labels_is_refused_before_any_encoder(rows, write_task, tmp_path):
+    with pytest.raises(
+        ProbeError, match=r"'few-shot' cannot probe the task tones[\s\S]*of paper, strict, xares, xares-"
+    ):
+        run_probe(
+            "no such", ["encoder"], [write_task(with_labels(rows))], protocols=["strict", "few-shot"],
+            out_dir=tmp_path, cache_dir=tmp_path / "cache",
+        )  # fmt: skip
+
+
+def test_a_benchmark_by_name_needs_its_data_before_any_encoder(tmp_path):
+    with pytest.raises(ProbeError, match="ESC-50 is not there"):
+        run_probe("no", ["such"], ["esc50"], data_root=tmp_path, out_dir=tmp_path, cache_dir=tmp_path / "cache")

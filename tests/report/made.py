@@ -39,7 +39,7 @@ def make_result(
             for number, name in enumerate(classes)
         }
         return Score(
-            accuracy=accuracy,
+            value=accuracy,
             interval=(accuracy - 4.1, min(100.0, accuracy + 3.9)),
             per_fold=[accuracy - 1, accuracy + 1],
             per_class=per_class,
@@ -86,7 +86,10 @@ def make_task(name: str, *results: ProtocolResult, num_groups: int = 300, **fiel
         "name": name,
         "folder": f"data/probe/{name}",
         "clips_sha256": "ab" * 32,
+        "metric": "accuracy",
+        "split": "folds",
         "num_clips": 400,
+        "num_tested": 400,
         "num_folds": 5,
         "num_groups": num_groups,
         "classes": classes,
@@ -94,6 +97,8 @@ def make_task(name: str, *results: ProtocolResult, num_groups: int = 300, **fiel
         "chance": 100 / len(classes),
         "results": list(results),
     }
+    if "num_clips" in fields:
+        values["num_tested"] = fields["num_clips"]
     return TaskResult(**{**values, **fields})
 
 

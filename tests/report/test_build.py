@@ -134,7 +134,7 @@ def test_the_json_reads_back_equal(probe_json: Path, run_dir: Path, tmp_path: Pa
     paths = build_report(out_dir=tmp_path, **options)
     report = Report.from_json(paths.json)
     assert report == gather(**options)
-    assert report.schema_version == 2
+    assert report.schema_version == 3
     assert report.gate.checks[0].task == "instruments" and not report.gate.passed
 
 
@@ -161,6 +161,23 @@ def test_a_gate_on_an_unknown_task_writes_nothing(probe_json: Path, tmp_path: Pa
     with pytest.raises(ProbeError, match="did you mean 'urban10'"):
         build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out", max_drop={"urban11": 1.0})
     assert not (tmp_path / "out").exists()
+
+
+def test_the_metric_is_named_and_its_test_too(made: ModuleType, tmp_path: Path) -> None:
+    result = made.make_result(40, 5, 2, 0.001)
+    nothing = {"num_gained": None, "num_lost": None, "effect_size": None}
+    comparison = result.comparisons[0].model_copy(update={"test": "permutation", **nothing})
+    task = made.make_task(
+        "fsd50k", result.model_copy(update={"comparisons": [comparison]}), metric="mAP", split="fixed", num_tested=123
+    )
+    probe_json = tmp_path / "probe.json"
+    probe_json.write_text(made.make_probe(task, made.make_task("b", made.make_result(60, 1, 3, 0.5))).to_json())
+    page = build(probe_json, None, tmp_path / "out")
+    assert "40.0 → 45.0% mAP" in page.text and "(for mAP the p of a permutation test over recordings)" in page.text
+    assert "123" in page.text  # the clips that are tested, not all 400
+    assert "fsd50k mAP" in page.text and "b accuracy" in page.text
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert "| **fsd50k** | mAP | 123 |" in markdown and "| **b** | accuracy | 400 |" in markdown
 
 
 def test_results_that_are_not_finite_are_refused(made: ModuleType, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_every_markdown_row_has_the_columns_of_the_head(made: ModuleType) -> Non
     probe = made.make_probe(made.make_task("a|b", made.make_result(60, 1, 3, 0.5)))
     lines = markdown_table(make_rows(probe)).splitlines()
     assert "a\\|b" in lines[2]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {13}
+    assert {line.replace("\\|", "").count("|") for line in lines} == {14}
 
 
 @pytest.mark.parametrize(

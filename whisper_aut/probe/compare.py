@@ -1,6 +1,6 @@
 """One task under one protocol: every encoder's score, and what its difference from the base is worth.
 
-Legend: N clips, R runs (seeds of a head, or draws of training clips).
+Legend: N clips, R runs (seeds of a head, or draws of training clips), C classes.
 """
 
 from __future__ import annotations
@@ -11,44 +11,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from whisper_aut.constants import Context
+from whisper_aut.probe.arrays import TaskArrays, task_arrays
 from whisper_aut.probe.power import (
     cohens_g,
     design_effect,
+    detectable_by_error,
     detectable_difference,
     detectable_mean_difference,
     paired_d,
 )
-from whisper_aut.probe.protocols import Predictions, Protocol, TaskArrays
+from whisper_aut.probe.predict import Predictions
+from whisper_aut.probe.protocols import Protocol
+from whisper_aut.probe.ranking import average_precisions, bootstrap_means, mean_average_precision, permutation_test
 from whisper_aut.probe.results import Comparison, ProtocolResult, Score
+from whisper_aut.probe.splits import outer_splits, rows_tested
 from whisper_aut.probe.statistics import (
     accuracy,
     accuracy_by,
     bootstrap_interval,
     gained_and_lost,
-    group_numbers,
     mcnemar_exact,
+    percentile_interval,
     sign_flip_test,
 )
 from whisper_aut.probe.tasks.labelled import Task
 
-
-@dataclass(frozen=True)
-class _Outcome:
-    """Of one encoder: which clips it gets right (float [N], a share where runs are averaged), and each run's score."""
-
-    correct: np.ndarray
-    averaged: bool
-    per_run: list[float]
-
-
-def task_arrays(task: Task) -> TaskArrays:
-    """The task as numbers."""
-    return TaskArrays(
-        class_ids=np.searchsorted(np.array(task.classes), [clip.label for clip in task.clips]),
-        folds=np.array([clip.fold for clip in task.clips]),
-        groups=group_numbers([clip.group for clip in task.clips]),
-        num_classes=len(task.classes),
-    )
+Judged = tuple[list[Score], list[Comparison]]  # of every encoder, and of every one but the base
 
 
 def compare(
@@ -57,7 +45,7 @@ def compare(
     """Probe all encoders under one protocol and hold each against the first.
 
     Args:
-        task: with its labels and folds.
+        task: with its labels and its folds or parts.
         protocol: how.
         context: of the features.
         features: of each encoder, as the protocol's ``predict`` takes them; the base first.
@@ -67,49 +55,64 @@ def compare(
     arrays = task_arrays(task)
     predictions = [protocol.predict(one, arrays, seed) for one in features]
     assert len({found.notes for found in predictions}) == 1, "the splits do not depend on the encoder"
-    base, *others = (_outcome(found, arrays) for found in predictions)
+    judge = _by_accuracy if arrays.label_matrix is None else _by_ranking
+    scores, comparisons = judge(predictions, arrays, task.classes, seed)
+    rules = protocol.describe(fixed=arrays.fixed, several_labels=arrays.label_matrix is not None)
     return ProtocolResult(
         protocol=protocol.name,
         version=protocol.version,
         context=context,
         pooling=str(protocol.pooling),
         layer=str(protocol.layer),
-        rules="; ".join([protocol.describe(), *task.notes, *predictions[0].notes, *notes]),
-        scores=[_score(one, task, arrays, seed) for one in (base, *others)],
-        comparisons=[_comparison(base, one, arrays, seed) for one in others],
+        rules="; ".join([rules, *task.notes, *predictions[0].notes, *notes]),
+        scores=scores,
+        comparisons=comparisons,
     )
 
 
-def _outcome(found: Predictions, arrays: TaskArrays) -> _Outcome:
-    hits = found.class_ids == arrays.class_ids  # [R, N]
-    return _Outcome(
-        correct=(hits.mean(axis=0) if found.averaged else hits[0]).astype(np.float64),
-        averaged=found.averaged,
-        per_run=[accuracy(run) for run in hits] if len(hits) > 1 else [],
-    )
+@dataclass(frozen=True)
+class _Outcome:
+    """Of one encoder over the tested clips: which it gets right (float [N], a share where runs are averaged), and each
+    run's accuracy."""
+
+    correct: np.ndarray
+    averaged: bool
+    per_run: list[float]
 
 
-def _score(outcome: _Outcome, task: Task, arrays: TaskArrays, seed: int) -> Score:
-    return Score(
-        accuracy=accuracy(outcome.correct),
-        interval=bootstrap_interval(outcome.correct, arrays.groups, seed=seed),
-        per_fold=list(accuracy_by(outcome.correct, arrays.folds).values()),
-        per_class=accuracy_by(outcome.correct, np.array([clip.label for clip in task.clips])),
-        per_run=outcome.per_run,
-    )
+def _by_accuracy(predictions: Sequence[Predictions], arrays: TaskArrays, classes: Sequence[str], seed: int) -> Judged:
+    rows = rows_tested(arrays.folds)
+    folds, groups, labels = arrays.folds[rows], arrays.groups[rows], np.array(classes)[arrays.class_ids[rows]]
+    outcomes = []
+    for found in predictions:
+        hits = found.answers[:, rows] == arrays.class_ids[rows]  # [R, N]
+        correct = (hits.mean(axis=0) if found.averaged else hits[0]).astype(np.float64)
+        outcomes.append(_Outcome(correct, found.averaged, _per_run([accuracy(run) for run in hits])))
+    scores = [
+        Score(
+            value=accuracy(outcome.correct),
+            interval=bootstrap_interval(outcome.correct, groups, seed=seed),
+            per_fold=list(accuracy_by(outcome.correct, folds).values()),
+            per_class=accuracy_by(outcome.correct, labels),
+            per_run=outcome.per_run,
+        )
+        for outcome in outcomes
+    ]
+    base, *others = outcomes
+    return scores, [_of_outcomes(base, one, groups, seed) for one in others]
 
 
-def _comparison(base: _Outcome, other: _Outcome, arrays: TaskArrays, seed: int) -> Comparison:
+def _of_outcomes(base: _Outcome, other: _Outcome, groups: np.ndarray, seed: int) -> Comparison:
     differences = other.correct - base.correct
     num_gained, num_lost = gained_and_lost(base.correct, other.correct)
-    num_clips, effect = len(differences), design_effect(differences, arrays.groups)
-    interval = bootstrap_interval(differences, arrays.groups, seed=seed)
+    num_clips, effect = len(differences), design_effect(differences, groups)
+    interval = bootstrap_interval(differences, groups, seed=seed)
     if base.averaged:
         return Comparison(
             delta=100.0 * float(np.mean(differences)),
             interval=interval,
             test="sign-flip",
-            p_value=sign_flip_test(differences, arrays.groups, seed=seed),
+            p_value=sign_flip_test(differences, groups, seed=seed),
             num_gained=num_gained,
             num_lost=num_lost,
             effect_size=paired_d(differences),
@@ -125,3 +128,42 @@ def _comparison(base: _Outcome, other: _Outcome, arrays: TaskArrays, seed: int) 
         effect_size=cohens_g(num_gained, num_lost),
         detectable=detectable_difference(num_clips, (num_gained + num_lost) / num_clips, effect),
     )
+
+
+def _by_ranking(predictions: Sequence[Predictions], arrays: TaskArrays, classes: Sequence[str], seed: int) -> Judged:
+    assert arrays.label_matrix is not None and not any(found.averaged for found in predictions)
+    rows = rows_tested(arrays.folds)
+    labels, groups = arrays.label_matrix[rows], arrays.groups[rows]
+    tested = [found.answers[0, rows] for found in predictions]  # [N, C] of each encoder
+    resampled = [bootstrap_means(one, labels, groups, seed=seed) for one in tested]  # on the same draws
+    tests = [split.test for split in outer_splits(arrays.folds, arrays.groups)]
+    scores = []
+    for found, one, means in zip(predictions, tested, resampled, strict=True):
+        per_class = average_precisions(one, labels)
+        scores.append(
+            Score(
+                value=float(per_class.mean()),
+                interval=percentile_interval(means),
+                per_fold=[mean_average_precision(found.answers[0, test], arrays.label_matrix[test]) for test in tests],
+                per_class={name: float(value) for name, value in zip(classes, per_class, strict=True)},
+                per_run=_per_run([mean_average_precision(run[rows], labels) for run in found.answers]),
+            )
+        )
+    comparisons = [
+        Comparison(
+            delta=score.value - scores[0].value,
+            interval=percentile_interval(means - resampled[0]),
+            test="permutation",
+            p_value=permutation_test(tested[0], one, labels, groups, seed=seed),
+            num_gained=None,
+            num_lost=None,
+            effect_size=None,
+            detectable=detectable_by_error(float(np.std(means - resampled[0], ddof=1))),
+        )
+        for score, one, means in zip(scores[1:], tested[1:], resampled[1:], strict=True)
+    ]
+    return scores, comparisons
+
+
+def _per_run(values: list[float]) -> list[float]:
+    return values if len(values) > 1 else []

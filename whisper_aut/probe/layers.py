@@ -21,11 +21,12 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from whisper_aut.constants import Context
+from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.embed import Embeddings
 from whisper_aut.probe.encoders.base import Pooling
-from whisper_aut.probe.protocols import TaskArrays
 from whisper_aut.probe.results import EmbeddingMap, LayerAnalysis, LayerCurve, LayerTask
-from whisper_aut.probe.splits import outer_splits
+from whisper_aut.probe.splits import outer_splits, rows_tested
+from whisper_aut.probe.tasks.labelled import Task
 
 VERSION = 1
 POOLING = Pooling("mean", "real")
@@ -38,11 +39,12 @@ NUM_EPOCHS = 60
 NUM_CLUSTERINGS = 4  # starts of k-means; the tightest counts
 PERPLEXITY = 30.0
 RULES = (
-    f"{POOLING}; standardised by the training folds; macro-F1 in percent over {MAX_FOLDS} folds (official ones, merged "
-    f"where there are more) of {NUM_NEIGHBOURS} nearest neighbours and of a network with one hidden layer of "
-    f"{NUM_HIDDEN}, {NUM_EPOCHS} epochs; normalised mutual information, in percent, of classes and as many k-means "
-    f"clusters; of larger tasks {MAX_CLIPS} clips; layer 0 is the input of the first block, the last is the encoder's "
-    f"output; after arXiv 2410.12948"
+    f"{POOLING}; standardised by the clips that train; macro-F1 in percent over {MAX_FOLDS} folds (official ones, "
+    f"merged where there are more), or on the test part of a fixed split, of {NUM_NEIGHBOURS} nearest neighbours and "
+    f"of a network with one hidden layer of {NUM_HIDDEN}, {NUM_EPOCHS} epochs; normalised mutual information, in "
+    f"percent, of classes and as many k-means clusters; of larger tasks {MAX_CLIPS} clips, of a fixed split at most "
+    f"half of them tested; layer 0 is the input of the first block, the last is the encoder's output; after arXiv "
+    f"2410.12948"
 )
 
 
@@ -53,6 +55,11 @@ class Layered:
     name: str
     number: int | None
     embeddings: Embeddings
+
+
+def can_analyse(task: Task) -> bool:
+    """Whether each clip has one class, which is what clusters and macro-F1 are held against."""
+    return task.metric == "accuracy"
 
 
 def analyse_task(
@@ -67,7 +74,7 @@ def analyse_task(
         encoders: with all layers embedded under ``POOLING``.
         seed: of everything drawn; the same seed gives the same numbers.
     """
-    rows = choose_clips(arrays.class_ids, MAX_CLIPS, seed)
+    rows = _looked_at(arrays, seed)
     mapped = rows[choose_clips(arrays.class_ids[rows], MAX_MAP_CLIPS, seed)]
     curves, maps = [], []
     for encoder in encoders:
@@ -91,9 +98,18 @@ def analyse_task(
     )
 
 
-def analysis(context: Context, tasks: Sequence[LayerTask]) -> LayerAnalysis:
-    """The tasks with the rules they were analysed by."""
-    return LayerAnalysis(version=VERSION, context=context, rules=RULES, tasks=list(tasks))
+def analysis(context: Context, tasks: Sequence[LayerTask], left_out: Sequence[str]) -> LayerAnalysis:
+    """The tasks with the rules they were analysed by, and the names of those that cannot be."""
+    return LayerAnalysis(version=VERSION, context=context, rules=RULES, tasks=list(tasks), left_out=list(left_out))
+
+
+def _looked_at(arrays: TaskArrays, seed: int) -> np.ndarray:
+    """Ascending indices of at most ``MAX_CLIPS`` clips, of a fixed split at most half of them for the test."""
+    if not arrays.fixed:
+        return choose_clips(arrays.class_ids, MAX_CLIPS, seed)
+    (split,) = outer_splits(arrays.folds, arrays.groups)
+    halves = [part[choose_clips(arrays.class_ids[part], MAX_CLIPS // 2, seed)] for part in (split.train, split.test)]
+    return np.sort(np.concatenate(halves))
 
 
 def choose_clips(class_ids: np.ndarray, at_most: int, seed: int) -> np.ndarray:
@@ -119,12 +135,13 @@ def score_layer(features: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed
         seed: of network and clusters.
     """
     classes = arrays.class_ids[rows]
-    _, folds = np.unique(arrays.folds[rows], return_inverse=True)
-    splits = outer_splits(folds.reshape(-1) % MAX_FOLDS)
+    folds = arrays.folds[rows]
+    if not arrays.fixed:
+        folds = np.unique(folds, return_inverse=True)[1].reshape(-1) % MAX_FOLDS
     neighbours, network = np.full(len(rows), -1), np.full(len(rows), -1)
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the network is stopped, not finished
-        for split in splits:
+        for split in outer_splits(folds, arrays.groups[rows]):
             scaler = StandardScaler().fit(features[split.train])
             train, test = scaler.transform(features[split.train]), scaler.transform(features[split.test])
             knn = KNeighborsClassifier(min(NUM_NEIGHBOURS, len(train)))
@@ -134,8 +151,12 @@ def score_layer(features: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed
         clusters = KMeans(min(arrays.num_classes, len(rows)), n_init=NUM_CLUSTERINGS, random_state=seed).fit_predict(
             StandardScaler().fit_transform(features)
         )
-    known = np.unique(classes)
-    f1 = [100.0 * f1_score(classes, found, labels=known, average="macro") for found in (neighbours, network)]
+    tested = rows_tested(folds)
+    known = np.unique(classes[tested])
+    f1 = [
+        100.0 * f1_score(classes[tested], found[tested], labels=known, average="macro")
+        for found in (neighbours, network)
+    ]
     return float(f1[0]), float(f1[1]), 100.0 * float(normalized_mutual_info_score(classes, clusters))
 
 

@@ -1,4 +1,6 @@
-"""L2 multinomial logistic regression for probes: scikit-learn's optimum, for tens of thousands of clips, on any device.
+"""L2 logistic regression for probes: scikit-learn's optimum, for tens of thousands of clips, on any device.
+
+Multinomial where a clip has one class; where it may have several, a yes-or-no regression for each, solved together.
 
 Legend: N clips, D embedding width, C classes.
 """
@@ -54,9 +56,13 @@ class LogisticFit:
     biases: np.ndarray
     num_iterations: int
 
-    def log_probabilities(self, features: np.ndarray) -> np.ndarray:
+    def logits(self, features: np.ndarray) -> np.ndarray:
         """float64 [N, C] for features [N, D]."""
-        logits = features.astype(np.float64) @ self.weights + self.biases
+        return np.asarray(features.astype(np.float64) @ self.weights + self.biases)
+
+    def log_probabilities(self, features: np.ndarray) -> np.ndarray:
+        """float64 [N, C] for features [N, D], of a multinomial regression."""
+        logits = self.logits(features)
         shifted = logits - logits.max(axis=1, keepdims=True)
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
@@ -65,31 +71,42 @@ class LogisticPath:
     """Fits of the same clips for many C, which share their preparation; each starts from the one before.
 
     Minimises, as scikit-learn does, ``sum of cross entropies + |weights|² / (2 C)``, biases free; for two classes
-    ``|difference of the two weight vectors|² / (2 C)``, scikit-learn's binomial form.
+    ``|difference of the two weight vectors|² / (2 C)``, scikit-learn's binomial form; for several labels a clip the sum
+    over classes of scikit-learn's binomial problems.
 
     L-BFGS works in coordinates in which the problem is nearly round: rotated to the principal axes of the features,
-    which leaves the penalty as it is, and scaled by the inverse square root of a fixed estimate of the curvature
-    (that of equal class probabilities, plus the penalty). Whisper's features are strongly correlated; without this the
-    same optimum takes about ten times the iterations.
+    which leaves the penalty as it is, and scaled by the inverse square root of a fixed estimate of the curvature (that
+    of equal class probabilities, or of each label's own share, plus the penalty). Whisper's features are strongly
+    correlated; without this the same optimum takes about ten times the iterations.
     """
 
-    def __init__(self, features: np.ndarray, classes: np.ndarray, *, device: str = "cpu") -> None:
+    def __init__(self, features: np.ndarray, targets: np.ndarray, *, device: str = "cpu") -> None:
         """Prepare.
 
         Args:
             features: standardised, float [N, D].
-            classes: numbers from 0, int [N].
+            targets: class numbers from 0, int [N]; or where clips may have several labels, bool [N, C].
             device: where the products are computed.
         """
         # float64: near a weak penalty's optimum the gradient is smaller than float32's rounding of a sum over clips.
         rows = torch.as_tensor(np.ascontiguousarray(features, dtype=np.float64), device=device)
         curvature, self._axes = torch.linalg.eigh(rows.T @ rows / len(rows))  # [D], [D, D]
         self._rows = rows @ self._axes
-        self._targets = torch.as_tensor(np.ascontiguousarray(classes, dtype=np.int64), device=device)
-        self._num_classes = int(self._targets.max()) + 1
-        share = 1.0 / self._num_classes
-        self._class_curvature = share * (1.0 - share)
-        self._curvature = self._class_curvature * curvature.clamp(min=0.0)  # [D]
+        self._several = targets.ndim == 2
+        kind = np.float64 if self._several else np.int64
+        self._targets = torch.as_tensor(np.ascontiguousarray(targets, dtype=kind), device=device)
+        if self._several:
+            # A class that no clip has, or every one, counts half a clip, so that its curvature is not zero.
+            counts = self._targets.sum(dim=0).clamp(0.5, len(rows) - 0.5)
+            share = counts / len(rows)  # [C]
+            self._first_biases = torch.logit(share).cpu().numpy()
+        else:
+            num_classes = int(self._targets.max()) + 1
+            share = torch.full((num_classes,), 1.0 / num_classes, dtype=torch.float64, device=device)
+            self._first_biases = np.zeros(num_classes)
+        self._num_classes = len(share)
+        self._class_curvature = share * (1.0 - share)  # [C]
+        self._curvature = curvature.clamp(min=0.0)  # [D]
 
     def fits(self, grid: Sequence[float], *, tolerance: float = GRADIENT_TOLERANCE) -> Iterator[LogisticFit]:
         """One fit for each C, in the order given; ascending is quickest.
@@ -98,17 +115,16 @@ class LogisticPath:
             RuntimeError: a fit does not converge. A head that did not converge is no result.
         """
         width, num_classes = len(self._curvature), self._num_classes
-        rotated = np.zeros((width, num_classes))
-        biases = np.zeros(num_classes)
-        bias_scale = self._class_curvature**-0.5
+        rotated, biases = np.zeros((width, num_classes)), self._first_biases
+        bias_scale = self._class_curvature.rsqrt()  # [C]
         for c in grid:
-            penalty = (2.0 if num_classes == 2 else 1.0) / (c * len(self._rows))
-            scale = (self._curvature + penalty).rsqrt()  # [D]
-            scales = np.append(scale.cpu().numpy(), bias_scale)[:, None]  # [D + 1, 1]
+            penalty = (2.0 if num_classes == 2 and not self._several else 1.0) / (c * len(self._rows))
+            scale = (self._curvature[:, None] * self._class_curvature + penalty).rsqrt()  # [D, C]
+            scales = torch.cat([scale, bias_scale[None]]).cpu().numpy()  # [D + 1, C]
             with self._threads():
                 found = scipy.optimize.minimize(
                     self._loss,
-                    np.vstack([rotated, biases]).ravel() / np.repeat(scales.ravel(), num_classes),
+                    (np.vstack([rotated, biases]) / scales).ravel(),
                     args=(scale, bias_scale, penalty),
                     jac=True,
                     method="L-BFGS-B",
@@ -124,23 +140,36 @@ class LogisticPath:
         small = self._rows.numel() * self._num_classes < SMALL_PASS
         return one_thread() if small else nullcontext()
 
-    def _loss(self, flat: np.ndarray, scale: Tensor, bias_scale: float, penalty: float) -> tuple[float, np.ndarray]:
+    def _loss(self, flat: np.ndarray, scale: Tensor, bias_scale: Tensor, penalty: float) -> tuple[float, np.ndarray]:
         """Mean loss with penalty, and its gradient, at scaled and rotated parameters [(D + 1) * C]."""
         parameters = torch.as_tensor(flat, device=scale.device).reshape(-1, self._num_classes)
-        weights = scale[:, None] * parameters[:-1]  # float64 [D, C]
+        weights = scale * parameters[:-1]  # float64 [D, C]
         biases = bias_scale * parameters[-1]
         loss = torch.zeros((), dtype=torch.float64, device=scale.device)
         weights_grad, biases_grad = torch.zeros_like(weights), torch.zeros_like(biases)
         for rows, targets in zip(self._rows.split(CHUNK_CLIPS), self._targets.split(CHUNK_CLIPS), strict=True):
-            logits = torch.addmm(biases, rows, weights)
-            log_probabilities = nn.functional.log_softmax(logits, dim=1)
-            loss += nn.functional.nll_loss(log_probabilities, targets, reduction="sum")
-            residuals = log_probabilities.exp_()
-            residuals[torch.arange(len(targets), device=targets.device), targets] -= 1.0
+            compute = _sigmoid if self._several else _softmax
+            chunk_loss, residuals = compute(torch.addmm(biases, rows, weights), targets)
+            loss += chunk_loss
             weights_grad += rows.T @ residuals
             biases_grad += residuals.sum(dim=0)
         num_clips = len(self._rows)
         loss = loss / num_clips + 0.5 * penalty * weights.square().sum()
-        weights_grad = scale[:, None] * (weights_grad / num_clips + penalty * weights)
+        weights_grad = scale * (weights_grad / num_clips + penalty * weights)
         gradient = torch.cat([weights_grad, bias_scale * biases_grad[None] / num_clips])
         return float(loss), gradient.ravel().cpu().numpy()
+
+
+def _softmax(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy summed over clips, and its gradient by the logits [N, C]."""
+    log_probabilities = nn.functional.log_softmax(logits, dim=1)
+    loss = nn.functional.nll_loss(log_probabilities, targets, reduction="sum")
+    residuals = log_probabilities.exp_()
+    residuals[torch.arange(len(targets), device=targets.device), targets] -= 1.0
+    return loss, residuals
+
+
+def _sigmoid(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Binary cross entropy summed over clips and classes, and its gradient by the logits [N, C]."""
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+    return loss, logits.sigmoid_().sub_(targets)

@@ -61,10 +61,14 @@ def detectable_difference(num_clips: int, discordance: float, effect: float = 1.
 
 def detectable_mean_difference(differences: np.ndarray, effect: float = 1.0) -> float:
     """The same for a mean of paired differences [N] that are not just 1, 0 and -1 (normal approximation), in points."""
-    z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
     if len(differences) < 2:
         return 100.0
-    return min(100.0, 100.0 * z * float(np.std(differences, ddof=1)) * math.sqrt(effect / len(differences)))
+    return detectable_by_error(100.0 * float(np.std(differences, ddof=1)) * math.sqrt(effect / len(differences)))
+
+
+def detectable_by_error(standard_error: float) -> float:
+    """The same for any difference whose standard error, in points, is known (normal approximation)."""
+    return min(100.0, (NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)) * standard_error)
 
 
 def cohens_g(num_gained: int, num_lost: int) -> float:

@@ -7,67 +7,22 @@ looking into an encoder: another pooling or layer makes another protocol, and it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
-from typing import Protocol as TypingProtocol
-
-import numpy as np
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe import heads_xares as xares
+from whisper_aut.probe import predict
 from whisper_aut.probe.encoders.base import Pooling, Statistic
-from whisper_aut.probe.few_shot import NUM_DRAWS, NUM_SHOTS, C, draw_shots, fit_predict_few
-from whisper_aut.probe.heads import (
-    BATCH_CLIPS,
-    C_GRID,
-    LR,
-    NUM_EPOCHS,
-    Features,
-    RowsOf,
-    fit_predict_linear,
-    fit_predict_logistic,
-)
-from whisper_aut.probe.splits import NUM_INNER_FOLDS, inner_splits, outer_splits
+from whisper_aut.probe.few_shot import NUM_DRAWS, NUM_SHOTS, C
+from whisper_aut.probe.heads import BATCH_CLIPS, C_GRID, LR, NUM_EPOCHS
+from whisper_aut.probe.splits import NUM_INNER_FOLDS
 
 ProtocolName = Literal["paper", "strict", "xares", "xares-knn", "few-shot"]
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 DEFAULT_PROTOCOLS: tuple[ProtocolName, ...] = ("paper", "strict")
 Layer = int | Literal["last", "weighted"]
-NUM_SEEDS = 3  # of a head that begins at random: the first gives the result, all of them its spread
-
-
-class Fit(TypingProtocol):
-    """Trains a head that begins at random, and predicts."""
-
-    def __call__(
-        self, train: Features, classes: np.ndarray, test: Features, /, *, num_classes: int, seed: int
-    ) -> np.ndarray:
-        """Class numbers of ``test``."""
-
-
-@dataclass(frozen=True)
-class TaskArrays:
-    """A task as numbers, one entry a clip."""
-
-    class_ids: np.ndarray  # int [N]
-    folds: np.ndarray  # int [N]
-    groups: np.ndarray  # int [N]
-    num_classes: int
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """One class number a clip and run, each predicted while its fold was the test.
-
-    ``averaged``: the runs are draws of training clips, and a clip counts by the share of runs that get it right; else
-    they are seeds of one head, and the first counts. ``notes`` are additions to the rules.
-    """
-
-    class_ids: np.ndarray  # int [R, N]
-    averaged: bool = False
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,18 +35,22 @@ class Protocol:
     pooling: Pooling
     layer: Layer
     rules: str  # of the head: pooling and layer are said by ``describe``
-    # Features are float32 [N, D], or [N, K, D] of all layers where ``layer`` is weighted. The int is the seed.
-    predict: Callable[[np.ndarray, TaskArrays, int], Predictions]
+    on_folds: str  # who trains and what is tested, where a task has folds
+    on_parts: str  # the same where it has a fixed split
+    several_labels: str | None  # the head where a clip may have several; None: it is not defined for such tasks
+    predict: predict.Predict
     learns_weights: bool = False  # whether the head can learn a weighted sum over layers
 
-    def describe(self) -> str:
-        """The protocol in one sentence."""
+    def describe(self, *, fixed: bool = False, several_labels: bool = False) -> str:
+        """The protocol in one sentence, as it is for a kind of task: folds or a fixed split, one label or several."""
         where = {"all": "all encoder positions, padding included", "real": "the encoder positions of real audio only"}
         statistic = {"mean": "mean", "mean+std": "mean and standard deviation", "max": "maximum"}
         layer = "the final layer" if self.layer == "last" else f"layer {self.layer}"
         if self.layer == "weighted":
             layer = "a learned weighted sum of all layers"
-        return f"{statistic[self.pooling.statistic]} over {where[self.pooling.positions]}, of {layer}; {self.rules}"
+        pooled = f"{statistic[self.pooling.statistic]} over {where[self.pooling.positions]}, of {layer}"
+        rules = [pooled, self.rules, self.on_parts if fixed else self.on_folds]
+        return "; ".join([*rules, self.several_labels] if several_labels and self.several_labels else rules)
 
 
 def variant(protocol: Protocol, *, statistic: Statistic | None = None, layer: Layer | None = None) -> Protocol:
@@ -128,75 +87,13 @@ def parse_layer(text: str) -> Layer:
     raise ProbeError(f"there is no layer '{text}'", remedy="give last, weighted, all, or a number from 0")
 
 
-def _each_seed(fit: Fit, num_seeds: int) -> Callable[[np.ndarray, TaskArrays, int], Predictions]:
-    def predict(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
-        predicted = np.full((num_seeds, len(features)), -1, dtype=np.int64)
-        for split in outer_splits(arrays.folds):
-            train, test = (
-                RowsOf(features, rows) if features.ndim == 3 else features[rows] for rows in (split.train, split.test)
-            )
-            for run in range(num_seeds):
-                predicted[run, split.test] = fit(
-                    train, arrays.class_ids[split.train], test, num_classes=arrays.num_classes, seed=seed + run
-                )
-        return Predictions(predicted)
-
-    return predict
-
-
-def _predict_neighbours(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
-    predicted = np.full((1, len(features)), -1, dtype=np.int64)
-    for split in outer_splits(arrays.folds):
-        predicted[0, split.test] = xares.predict_neighbours(
-            features[split.train],
-            arrays.class_ids[split.train],
-            features[split.test],
-            num_classes=arrays.num_classes,
-        )
-    return Predictions(predicted)
-
-
-def _predict_strict(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
-    predicted = np.full(len(features), -1, dtype=np.int64)
-    ungrouped = []
-    for split in outer_splits(arrays.folds):
-        train_classes = arrays.class_ids[split.train]
-        inner = inner_splits(train_classes, arrays.groups[split.train], seed)
-        if not inner.grouped:
-            ungrouped.append(split.fold)
-        predicted[split.test], _ = fit_predict_logistic(
-            features[split.train], train_classes, features[split.test], inner
-        )
-    if not ungrouped:
-        return Predictions(predicted[None])
-    folds = ", ".join(map(str, ungrouped))
-    note = f"for test fold(s) {folds} the training clips hold too few recordings to group: inner folds by clip"
-    return Predictions(predicted[None], notes=(note,))
-
-
-def _predict_few_shot(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
-    predicted = np.full((NUM_DRAWS, len(features)), -1, dtype=np.int64)
-    short = set()
-    for split in outer_splits(arrays.folds):
-        classes, groups = arrays.class_ids[split.train], arrays.groups[split.train]
-        short |= set(np.flatnonzero(np.bincount(classes, minlength=arrays.num_classes) < NUM_SHOTS).tolist())
-        for draw in range(NUM_DRAWS):
-            # Of fold and draw, not of the encoder: all encoders learn from the same clips.
-            shots = split.train[draw_shots(classes, groups, np.random.default_rng([seed, split.fold & 0xFFFF, draw]))]
-            predicted[draw, split.test] = fit_predict_few(
-                features[shots], arrays.class_ids[shots], features[split.test]
-            )
-    notes = (f"{len(short)} class(es) have fewer than {NUM_SHOTS} training clips in a fold: all are taken",)
-    return Predictions(predicted, averaged=True, notes=notes if short else ())
-
-
 _EVERY_FOLD = "every official fold is the test once"
-_SEEDS = f"the first of {NUM_SEEDS} seeds counts, all give the spread"
-_XARES_DIFFERS = (
-    "X-ARES averages folds and, in k-fold tasks, keeps the epoch that is best on the test fold; here all clips count "
-    "alike and the last epoch is taken"
-)
+_ONE_TEST = "the official test part is tested once"
+_SEEDS = f"the first of {predict.NUM_SEEDS} seeds counts, all give the spread"
+_GRID = f"C from {C_GRID[0]:g} to {C_GRID[-1]:g} in {len(C_GRID)} steps"
+_INNER = f"in up to {NUM_INNER_FOLDS} inner folds"
 
+# Fixed splits and several labels came after these versions and change no number that a version has given.
 PROTOCOLS: dict[ProtocolName, Protocol] = {
     "paper": Protocol(
         name="paper",
@@ -204,10 +101,13 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         contexts=("full",),
         pooling=Pooling("mean", "all"),
         layer="last",
-        rules=f"not standardised; nn.Linear, {NUM_EPOCHS} epochs, Adam lr {LR:g}, batch {BATCH_CLIPS}; {_SEEDS}; the "
-        f"paper tests on one fold (ESC-50: fold 5), here every fold is the test once with the others training, and all "
-        f"are reported",
-        predict=_each_seed(fit_predict_linear, NUM_SEEDS),
+        rules=f"not standardised; nn.Linear, {NUM_EPOCHS} epochs, Adam lr {LR:g}, batch {BATCH_CLIPS}; {_SEEDS}",
+        on_folds="the paper tests on one fold (ESC-50: fold 5), here every fold is the test once with the others "
+        "training, and all are reported",
+        on_parts="official training and validation parts train together, as the paper's 80/20 split has no validation "
+        f"part; {_ONE_TEST}",
+        several_labels="binary cross entropy for each class",
+        predict=predict.predict_paper,
         learns_weights=True,
     ),
     "strict": Protocol(
@@ -216,10 +116,12 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         contexts=("trimmed", "full"),
         pooling=Pooling("mean", "real"),
         layer="last",
-        rules=f"standardised by the training folds; L2 logistic regression, C from {C_GRID[0]:g} to {C_GRID[-1]:g} in "
-        f"{len(C_GRID)} steps chosen by cross entropy inside the training folds, in up to {NUM_INNER_FOLDS} inner "
-        f"folds grouped by recording; {_EVERY_FOLD}",
-        predict=_predict_strict,
+        rules=f"standardised by the clips that train; L2 logistic regression, {_GRID} chosen by cross entropy",
+        on_folds=f"C is chosen inside the training folds, {_INNER} grouped by recording; {_EVERY_FOLD}",
+        on_parts=f"C is chosen on the official validation part (without one: {_INNER} of the training part grouped by "
+        f"recording), then training and validation parts train together; {_ONE_TEST}",
+        several_labels="one logistic regression a class, one C for all",
+        predict=predict.predict_strict,
     ),
     "xares": Protocol(
         name="xares",
@@ -228,9 +130,13 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         pooling=Pooling("mean", "all"),
         layer="last",
         rules=f"nn.LayerNorm and nn.Linear, {xares.NUM_EPOCHS} epochs, Adam lr {xares.LR:g} with a cosine to "
-        f"{xares.LR * xares.FINAL_LR_SHARE:g} by epoch, batch {xares.BATCH_CLIPS}; {_SEEDS}; {_EVERY_FOLD}; "
-        f"{_XARES_DIFFERS}",
-        predict=_each_seed(xares.fit_predict_normed, NUM_SEEDS),
+        f"{xares.LR * xares.FINAL_LR_SHARE:g} by epoch, batch {xares.BATCH_CLIPS}; {_SEEDS}",
+        on_folds=f"{_EVERY_FOLD}; X-ARES averages folds and, in k-fold tasks, keeps the epoch that is best on the test "
+        "fold; here all clips count alike and the last epoch is taken",
+        on_parts="the official training part trains, the epoch that is best on the official validation part counts "
+        f"(without one: the last), as in X-ARES; {_ONE_TEST}",
+        several_labels="binary cross entropy for each class",
+        predict=predict.predict_xares,
         learns_weights=True,
     ),
     "xares-knn": Protocol(
@@ -240,8 +146,11 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         pooling=Pooling("mean", "all"),
         layer="last",
         rules=f"the {xares.NUM_NEIGHBOURS} training clips of greatest cosine similarity vote, weighted by a softmax at "
-        f"temperature {xares.TEMPERATURE:g}; nothing is fitted; {_EVERY_FOLD}",
-        predict=_predict_neighbours,
+        f"temperature {xares.TEMPERATURE:g}; nothing is fitted",
+        on_folds=_EVERY_FOLD,
+        on_parts=f"the official training part votes, the validation part does not, as in X-ARES; {_ONE_TEST}",
+        several_labels="a class scores by the share of the votes that has it",
+        predict=predict.predict_by_neighbours,
     ),
     "few-shot": Protocol(
         name="few-shot",
@@ -251,7 +160,10 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         layer="last",
         rules=f"{NUM_SHOTS} training clips a class, from as many recordings as there are, drawn {NUM_DRAWS} times, the "
         f"same clips for all encoders; standardised by those clips; L2 logistic regression, C = {C:g}; a clip counts "
-        f"by the share of draws that get it right; {_EVERY_FOLD}",
-        predict=_predict_few_shot,
+        "by the share of draws that get it right",
+        on_folds=_EVERY_FOLD,
+        on_parts=f"drawn from the official training and validation parts; {_ONE_TEST}",
+        several_labels=None,
+        predict=predict.predict_few_shot,
     ),
 }

@@ -1,4 +1,4 @@
-"""What a probe found, as data: written by ``whisper-aut probe``, read by ``whisper-aut report``. Accuracies in percent.
+"""What a probe found, as data: written by ``whisper-aut probe``, read by ``whisper-aut report``. Scores in percent.
 
 The JSON form (``to_json``/``from_json``) is the contract between the two commands and carries ``schema_version``.
 """
@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.tasks.labelled import Metric
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3  # 3: metrics and fixed splits; a score is a ``value`` of the task's metric
 
-Test = Literal["mcnemar", "sign-flip"]  # exact over clips; by permutation over groups where runs are averaged
+# Exact over clips; by permutation over groups where runs are averaged; by permutation of scores over groups, for mAP.
+Test = Literal["mcnemar", "sign-flip", "permutation"]
 # base: what the others are compared with; adapted: the verdict and the gate speak of it; floor: what needs no training
 # to reach (random weights, MFCC); reference: another kind of encoder, to compare with.
 Role = Literal["base", "adapted", "floor", "reference"]
@@ -41,31 +43,33 @@ class EncoderRecord(Record):
 
 
 class Score(Record):
-    """One encoder's accuracy on one task under one protocol, in percent."""
+    """One encoder's score on one task under one protocol: the task's metric, in percent."""
 
-    accuracy: float
+    value: float = Field(description="Over all tested clips")
     interval: tuple[float, float] = Field(description="95% bootstrap interval over groups of clips")
-    per_fold: list[float]
-    per_class: dict[str, float]
+    per_fold: list[float] = Field(description="By test: one value for a fixed split")
+    per_class: dict[str, float] = Field(description="Accuracy by class; for mAP average precision")
     per_run: list[float] = Field(
         default_factory=list,
-        description="By seed of the head (the first is the accuracy) or by draw (the mean is); empty for one run",
+        description="By seed of the head (the first is the value) or by draw (the mean is); empty for one run",
     )
 
 
 class Comparison(Record):
     """One encoder minus the base, on the same clips."""
 
-    delta: float = Field(description="Points: the encoder's accuracy - the base's")
+    delta: float = Field(description="Points: the encoder's value - the base's")
     interval: tuple[float, float] = Field(description="95% paired bootstrap interval of delta over groups of clips")
     test: Test = "mcnemar"
     p_value: float
-    num_gained: int = Field(description="Clips that only the encoder gets right")
-    num_lost: int = Field(description="Clips that only the base gets right")
-    effect_size: float = Field(description="Cohen's g of McNemar's test, Cohen's paired d of the sign-flip test")
+    num_gained: int | None = Field(description="Clips that only the encoder gets right; None for mAP")
+    num_lost: int | None = Field(description="Clips that only the base gets right; None for mAP")
+    effect_size: float | None = Field(
+        description="Cohen's g of McNemar's test, Cohen's paired d of the sign-flip test; None for mAP"
+    )
     detectable: float = Field(
         description="Least difference in points that this test set would show with 80% power at p < 0.05, given how "
-        "often the two encoders disagree and how clips hang together in groups"
+        "often the two encoders disagree (for mAP the bootstrap's spread) and how clips hang together in groups"
     )
 
 
@@ -88,12 +92,17 @@ class TaskResult(Record):
     name: str
     folder: str
     clips_sha256: str = Field(description="Over ids, labels, folds, groups and audio bytes, in order")
+    metric: Metric = Field(description="Accuracy; mAP, mean average precision, where clips may have several labels")
+    split: Literal["folds", "fixed"] = Field(description="Every fold the test once, or train, valid, test")
     num_clips: int
-    num_folds: int
-    num_groups: int = Field(description="Distinct recordings; equals num_clips where the manifest names no group")
+    num_tested: int = Field(description="Fewer than num_clips where the split is fixed")
+    num_folds: int = Field(description="How many tests there are; 1 for a fixed split")
+    num_groups: int = Field(description="Distinct recordings among the tested clips")
     classes: list[str]
     licenses: list[str]
-    chance: float = Field(description="Accuracy of always answering the largest class, in percent")
+    chance: float = Field(
+        description="Percent without hearing anything: accuracy of the largest class, or mAP of scores at random"
+    )
     results: list[ProtocolResult]
 
 
@@ -134,6 +143,7 @@ class LayerAnalysis(Record):
     context: Context
     rules: str
     tasks: list[LayerTask]
+    left_out: list[str] = Field(default_factory=list, description="Tasks whose clips have several labels")
 
 
 class ProbeReport(Record):
@@ -177,7 +187,7 @@ class ProbeReport(Record):
         """Read a results file.
 
         Raises:
-            ProbeError: missing, not JSON, or written by a newer version.
+            ProbeError: missing, not JSON, or written by another version.
         """
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))

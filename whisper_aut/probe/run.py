@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +15,16 @@ from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
 from whisper_aut.probe import layers
-from whisper_aut.probe.compare import compare, task_arrays
+from whisper_aut.probe.arrays import chance, task_arrays
+from whisper_aut.probe.compare import compare
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder, Statistic
 from whisper_aut.probe.encoders.load import load_probed, role_of
-from whisper_aut.probe.protocols import (
-    DEFAULT_PROTOCOLS,
-    PROTOCOL_NAMES,
-    PROTOCOLS,
-    Layer,
-    Protocol,
-    ProtocolName,
-    variant,
-)
+from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, Layer, Protocol, ProtocolName, variant
+from whisper_aut.probe.request import check_encoders, check_labels, choose_protocols, load_tasks
 from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, ProtocolResult, TaskResult
-from whisper_aut.probe.splits import check_task, refold
-from whisper_aut.probe.tasks.labelled import Task, load_task
+from whisper_aut.probe.splits import outer_splits, rows_tested
+from whisper_aut.probe.tasks.labelled import Task
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
 
@@ -66,9 +59,10 @@ class _Embedded:
 def run_probe(
     base: str,
     encoders: Sequence[str],
-    tasks: list[Path],
+    tasks: Sequence[Path | str],
     *,
     out_dir: Path,
+    data_root: Path | None = None,
     contexts: Sequence[Context] = CONTEXTS,
     protocols: Sequence[ProtocolName] = DEFAULT_PROTOCOLS,
     pooling: Statistic | None = None,
@@ -86,8 +80,9 @@ def run_probe(
     Args:
         base: the encoder to compare with, as ``load_probed`` takes it.
         encoders: those to compare with it, in the order of the report.
-        tasks: folders with ``clips.jsonl``.
+        tasks: folders with ``clips.jsonl``, and names of benchmarks.
         out_dir: made where missing.
+        data_root: the folder that benchmarks are in.
         contexts: a protocol runs at those of these that it is defined for (``paper``: full only).
         protocols: names of protocols.
         pooling: instead of the protocols' own statistic; the results then name it beside the protocol.
@@ -101,19 +96,21 @@ def run_probe(
         command: recorded in the results; this process's own where None.
 
     Raises:
-        ProbeError: a task that cannot be used (before any encoder runs), an encoder given twice, nothing to run,
-            values that are not finite, a layer that an encoder has not.
+        ProbeError: a task that cannot be used, or not under a protocol (before any encoder runs), an encoder given
+            twice, nothing to run, values that are not finite, a layer that an encoder has not.
         EnvironmentProblem: a package that an encoder needs does not work.
         BaseModelError: an encoder that cannot be loaded.
         AudioError: a clip that cannot be read.
     """
     chosen = [
         (variant(protocol, statistic=pooling, layer=layer), context)
-        for protocol, context in _chosen(protocols, contexts)
+        for protocol, context in choose_protocols(protocols, contexts)
     ]
     layers_at = _layers_context([context for _, context in chosen]) if every_layer else None
-    plan = _Plan(tuple(_load_tasks(tasks, refold_leaky)), tuple(chosen), layers_at, cache_dir, device, precision, seed)
-    _check_encoders(encoders)
+    loaded = load_tasks(tasks, data_root, refold_leaky)
+    check_labels(loaded, [protocol for protocol, _ in chosen])
+    check_encoders(encoders)
+    plan = _Plan(tuple(loaded), tuple(chosen), layers_at, cache_dir, device, precision, seed)
     embedded = [_embed_all(base, None, plan)]
     embedded += [_embed_all(spec, embedded[0].kind, plan) for spec in encoders]
     windows_sec = [one.window_sec for one in embedded]
@@ -140,49 +137,6 @@ def run_probe(
     )
     _write(out_dir / "probe.json", report.to_json())
     return report
-
-
-def _chosen(protocols: Sequence[ProtocolName], contexts: Sequence[Context]) -> list[tuple[Protocol, Context]]:
-    for name, value, known in [("protocol", protocols, PROTOCOL_NAMES), ("context", contexts, CONTEXTS)]:
-        for one in value:
-            if one not in known:
-                raise ProbeError(f"there is no {name} '{one}'", remedy=f"choose from {', '.join(known)}")
-    chosen = [
-        (PROTOCOLS[name], context)
-        for name in dict.fromkeys(protocols)
-        for context in PROTOCOLS[name].contexts
-        if context in contexts
-    ]
-    for name in protocols:
-        if all(protocol.name != name for protocol, _ in chosen):
-            raise ProbeError(
-                f"the protocol '{name}' is not defined for the context(s) {', '.join(contexts) or '(none)'}",
-                remedy=f"add one of its contexts: {', '.join(PROTOCOLS[name].contexts)}",
-            )
-    if not chosen:
-        raise ProbeError("no protocol is given", remedy=f"choose from {', '.join(PROTOCOL_NAMES)}")
-    return chosen
-
-
-def _check_encoders(encoders: Sequence[str]) -> None:
-    if not encoders:
-        raise ProbeError("no encoder is given to compare with the base", remedy="give one or more with --encoder")
-    for spec, count in Counter(encoders).items():
-        if count > 1:
-            raise ProbeError(f"the encoder '{spec}' is given {count} times", remedy="give it once")
-
-
-def _load_tasks(folders: list[Path], refold_leaky: bool) -> list[Task]:
-    """All tasks, checked before the first encoder is loaded: a mistake in the last costs no hour of embedding."""
-    if not folders:
-        raise ProbeError("no task is given", remedy="give a folder with clips.jsonl")
-    tasks = [refold(load_task(folder)) if refold_leaky else load_task(folder) for folder in folders]
-    for name, count in Counter(task.name for task in tasks).items():
-        if count > 1:
-            raise ProbeError(f"{count} tasks are named '{name}'", remedy="rename a folder: the task is named after it")
-    for task in tasks:
-        check_task(task)
-    return tasks
 
 
 def _embed_all(spec: str, base: Kind | None, plan: _Plan) -> _Embedded:
@@ -213,7 +167,7 @@ def _embed_all(spec: str, base: Kind | None, plan: _Plan) -> _Embedded:
 
 def _embed(encoder: ProbedEncoder, task: Task, context: Context, plan: _Plan) -> Embeddings:
     here = [protocol for protocol, at in plan.chosen if at == context]
-    every_layer = context == plan.layers_at
+    every_layer = context == plan.layers_at and layers.can_analyse(task)
     return embed(
         encoder,
         task,
@@ -231,20 +185,21 @@ def _layers_context(contexts: Sequence[Context]) -> Context:
 
 
 def _analyse_layers(embedded: Sequence[_Embedded], plan: _Plan) -> LayerAnalysis | None:
-    """All layers of all encoders on all tasks, with MFCC as the floor."""
+    """All layers of all encoders on all tasks that can be analysed, with MFCC as the floor."""
     if plan.layers_at is None:
         return None
     floor = None if any(one.record.name == "mfcc" for one in embedded) else load_probed("mfcc")
-    progress = Progress("layers", len(plan.tasks), unit="tasks")
+    analysed = [task for task in plan.tasks if layers.can_analyse(task)]
+    progress = Progress("layers", len(analysed), unit="tasks")
     found = []
-    for task in plan.tasks:
+    for task in analysed:
         key = (task.name, plan.layers_at)
         layered = [layers.Layered(one.record.name, n, one.embeddings[key]) for n, one in enumerate(embedded)]
         if floor is not None:
             layered.append(layers.Layered("mfcc", None, _embed(floor, task, plan.layers_at, plan)))
         found.append(layers.analyse_task(task.name, task_arrays(task), task.classes, layered, plan.seed))
         progress.advance()
-    return layers.analysis(plan.layers_at, found)
+    return layers.analysis(plan.layers_at, found, [task.name for task in plan.tasks if task not in analysed])
 
 
 def _features(embeddings: Embeddings, protocol: Protocol) -> np.ndarray:
@@ -265,17 +220,21 @@ def _cut_notes(task: Task, windows_sec: Sequence[float]) -> list[str]:
 
 
 def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
-    largest = Counter(clip.label for clip in task.clips).most_common(1)[0][1]
+    arrays = task_arrays(task)
+    tested = rows_tested(arrays.folds)
     return TaskResult(
         name=task.name,
         folder=str(task.folder),
         clips_sha256=task.clips_sha256,
+        metric=task.metric,
+        split="fixed" if task.fixed else "folds",
         num_clips=len(task.clips),
-        num_folds=len({clip.fold for clip in task.clips}),
-        num_groups=len({clip.group for clip in task.clips}),
+        num_tested=len(tested),
+        num_folds=len(outer_splits(arrays.folds, arrays.groups)),
+        num_groups=len(np.unique(arrays.groups[tested])),
         classes=task.classes,
         licenses=sorted({clip.license for clip in task.clips}),
-        chance=100.0 * largest / len(task.clips),
+        chance=chance(arrays),
         results=results,
     )
 

@@ -51,8 +51,13 @@ def bootstrap_interval(
             num_groups, np.full(num_groups, 1.0 / num_groups), size=min(chunk, num_resamples - start)
         ).astype(np.float64)
         means.append((draws @ sums) / (draws @ sizes))
+    return percentile_interval(100.0 * np.concatenate(means))
+
+
+def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
+    """Lower and upper end of the middle 95% of a statistic's resamples [R]."""
     tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(100.0 * np.concatenate(means), [tail, 1.0 - tail])
+    low, high = np.quantile(resampled, [tail, 1.0 - tail])
     return float(low), float(high)
 
 

@@ -83,6 +83,8 @@ def gather(
     rows = make_rows(probe)
     missing = list(log.missing) if log else ["no training run was given: the report shows the probe alone"]
     missing += [f"{task.name} has no results" for task in probe.tasks if not task.results]
+    for name in probe.layers.left_out if probe.layers else []:
+        missing.append(f"{name} layer by layer: its clips have several labels")
     named_after = (probe.adapted or probe.encoders)[0].name
     name = log.info.name if log and log.info and log.info.name else Path(named_after).name
     return Report(

@@ -20,7 +20,7 @@ from whisper_aut.report.gate import GateVerdict
 from whisper_aut.report.runlog import Metrics, QuarantineLine, RunInfo, RunLog, StepLine, quarantine_by_reason
 from whisper_aut.report.verdict import Row, Summary
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3  # 3: scores by the metric of their task
 MAX_CURVE_POINTS = 600  # a curve is a few hundred pixels wide; a run may have a million steps
 
 Points = list[tuple[float, float]]

@@ -13,7 +13,7 @@ from whisper_aut.errors import GateFailed, ProbeError, RecipeError
 from whisper_aut.probe.results import Record
 from whisper_aut.report.verdict import BELIEVED, Row, p_relation, several_encoders, signed
 
-# Accuracies are shares of a few thousand clips: a drop of exactly the allowance must pass whatever its float says.
+# Scores are shares of a few thousand clips: a drop of exactly the allowance must pass whatever its float says.
 TOLERANCE_POINTS = 1e-9
 
 
@@ -94,7 +94,7 @@ def parse_max_drop(specs: Sequence[str], tasks: Collection[str] | None = None) -
             raise RecipeError(
                 f"'{value}' in '{spec}' is not an allowed drop",
                 where="--max-drop",
-                remedy="give accuracy points between 0 and 100, e.g. 0.5",
+                remedy="give points between 0 and 100, e.g. 0.5",
             )
         if task in allowed:
             raise RecipeError(f"the task '{task}' is given twice", where="--max-drop", remedy="give it once")

@@ -13,7 +13,7 @@ from whisper_aut.report.content import Report, RunSection, is_noncommercial
 from whisper_aut.report.verdict import Row, p_text, several_encoders, signed
 
 COLUMNS = (
-    "task", "clips", "classes", "protocol", "context",
+    "task", "metric", "clips", "classes", "protocol", "context",
     "base [95%]", "adapted [95%]", "Δ points [95%]", "detectable", "p", "p Holm", "verdict",
 )  # fmt: skip
 RIGHT_ALIGNED = frozenset(
@@ -37,6 +37,7 @@ def table_cells(row: Row, columns: Sequence[str] = COLUMNS) -> tuple[str, ...]:
     encoder = (row.encoder if row.role == "adapted" else f"{row.encoder} ({row.role})",)
     return (
         row.task,
+        row.metric,
         str(row.num_clips),
         str(row.num_classes),
         row.protocol,
@@ -99,11 +100,11 @@ def render_markdown(report: Report) -> str:
         _list("Not in this report", report.missing),
         "## Probe",
         markdown_table(report.rows),
-        f"Accuracies in percent, 95% bootstrap intervals over recordings; Δ is {subject} minus base on the same clips; "
-        "detectable: the least change that these clips show in four of five cases at p < 0.05, given how often the two "
-        "encoders disagree and how clips of one recording hang together; p is the exact two-sided McNemar test "
-        "(few-shot: a sign-flip test over recordings), p Holm the same corrected over the tasks of one protocol and "
-        "context. "
+        f"The task's metric in percent, 95% bootstrap intervals over recordings; Δ is {subject} minus base on the same "
+        "clips; detectable: the least change that these clips show in four of five cases at p < 0.05, given how often "
+        "the two encoders disagree and how clips of one recording hang together; p is the exact two-sided McNemar test "
+        "(few-shot: a sign-flip test over recordings; mAP: a permutation test over recordings), p Holm the same "
+        "corrected over the tasks of one protocol and context. "
         "Bold: the rows that the verdict rests on.",
         _list("Spread over seeds and draws", spread_lines(report.rows)),
         _list("Protocols", sorted({_rule(report, row) for row in report.rows})),

@@ -15,22 +15,29 @@ from pydantic import Field
 
 from whisper_aut.constants import Context
 from whisper_aut.probe.results import EncoderRecord, ProbeReport, ProtocolResult, Record, Role, TaskResult, Test
+from whisper_aut.probe.tasks.labelled import Metric
 
 ALPHA = 0.05
 FEW_GROUPS = 10  # fewer recordings or speakers than this make a bootstrap over them coarse
 BELIEVED: tuple[str, Context] = ("strict", "trimmed")
 
 Verdict = Literal["gained", "lost", "within noise"]
+_P_OF: dict[Test, str] = {
+    "mcnemar": "the exact McNemar p",
+    "sign-flip": "the p of a sign-flip test over recordings",
+    "permutation": "the p of a permutation test over recordings",
+}
 
 
 class Row(Record):
-    """One encoder on one task under one protocol at one context. Accuracies in percent, changes in points."""
+    """One encoder on one task under one protocol at one context. Scores in percent, changes in points."""
 
     task: str
     encoder: str = Field(description="Name of the encoder that is held against the base")
     encoder_number: int = Field(description="Its place in the probe's list of encoders, where 0 is the base")
     role: Role
-    num_clips: int
+    metric: Metric
+    num_clips: int = Field(description="That are tested")
     num_classes: int
     num_folds: int
     num_groups: int
@@ -47,11 +54,11 @@ class Row(Record):
     test: Test
     p_value: float
     p_holm: float = Field(description="Holm-corrected over the tasks of the same encoder, protocol and context")
-    num_gained: int
-    num_lost: int
-    effect_size: float = Field(description="Cohen's g, or the paired d where runs are averaged")
+    num_gained: int | None = Field(description="None for mAP, and so the next two")
+    num_lost: int | None
+    effect_size: float | None = Field(description="Cohen's g, or the paired d where runs are averaged")
     detectable: float = Field(description="Least change in points that these clips show with 80% power")
-    base_runs: list[float] = Field(description="Accuracy by seed or draw; empty for one run")
+    base_runs: list[float] = Field(description="Score by seed or draw; empty for one run")
     adapted_runs: list[float]
     verdict: Verdict
     believed: bool = Field(description="One of the rows that the sentence of verdict speaks of")
@@ -134,7 +141,8 @@ def _row(
         encoder=encoder.name,
         encoder_number=number,
         role=encoder.role,
-        num_clips=task.num_clips,
+        metric=task.metric,
+        num_clips=task.num_tested,
         num_classes=len(task.classes),
         num_folds=task.num_folds,
         num_groups=task.num_groups,
@@ -142,9 +150,9 @@ def _row(
         protocol=result.protocol,
         version=result.version,
         context=result.context,
-        base=base.accuracy,
+        base=base.value,
         base_interval=base.interval,
-        adapted=score.accuracy,
+        adapted=score.value,
         adapted_interval=score.interval,
         delta=comparison.delta,
         interval=comparison.interval,
@@ -180,7 +188,7 @@ def summarise(probe: ProbeReport, rows: Sequence[Row]) -> Summary:
     lead = f"{BELIEVED[0]}/{BELIEVED[1]} was not probed; under {where}" if fallback else f"Under {where}"
     return Summary(
         sentence=f"{lead}, {_sentence(believed)}.",
-        basis=_significance(len({row.task for row in believed}), believed[0].test),
+        basis=_significance(believed),
         protocol=protocol,
         context=context,
         cautions=_cautions(probe, rows, believed, fallback),
@@ -235,7 +243,8 @@ def _clauses(rows: Sequence[Row], subject: str) -> str:
 def _moves(verb: str, rows: Sequence[Row], num_tasks: int, *, best: bool) -> str:
     row = (max if best else min)(rows, key=lambda row: row.delta)
     points = f"{abs(row.delta):.1f}"
-    detail = f"{row.base:.1f} → {row.adapted:.1f}%, {_span(row)}, {_p(row, num_tasks)}"
+    metric = "" if row.metric == "accuracy" else f" {row.metric}"
+    detail = f"{row.base:.1f} → {row.adapted:.1f}%{metric}, {_span(row)}, {_p(row, num_tasks)}"
     if len(rows) == 1:
         return f"{verb} {points} points on {row.task} ({detail})"
     return f"{verb} significantly on {len(rows)} of {num_tasks} tasks, most on {row.task}: {points} points ({detail})"
@@ -249,8 +258,11 @@ def _p(row: Row, num_tasks: int) -> str:
     return f"{'p' if num_tasks == 1 else 'Holm-corrected p'} {p_relation(row.p_holm)}"
 
 
-def _significance(num_tasks: int, test: Test) -> str:
-    p = "the exact McNemar p" if test == "mcnemar" else "the p of a sign-flip test over recordings"
+def _significance(believed: Sequence[Row]) -> str:
+    """Rows of one protocol: their test is one, but for tasks that are scored by mAP."""
+    tests = list(dict.fromkeys(row.test for row in sorted(believed, key=lambda row: row.metric == "mAP")))
+    p = _P_OF[tests[0]] + (f" (for mAP {_P_OF[tests[1]]})" if len(tests) > 1 else "")
+    num_tasks = len({row.task for row in believed})
     if num_tasks > 1:
         p = f"{p}, Holm-corrected over {num_tasks} tasks,"
     return (

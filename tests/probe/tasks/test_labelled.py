@@ -37,6 +37,11 @@ def test_segments_of_one_file_without_a_group_are_one_recording(rows, write_task
         ("fold", "1"),
         ("fold", True),
         ("fold", 1.0),
+        ("fold", "dev"),
+        ("label", []),
+        ("label", ["a", "a"]),
+        ("label", ["a", ""]),
+        ("label", ["a", 1]),
         ("duration_sec", 0),
         ("duration_sec", float("nan")),
         ("duration_sec", float("inf")),
@@ -140,3 +145,18 @@ def test_the_hash_of_ungrouped_clips_does_not_depend_on_the_folder(rows, write_t
     folder = write_task(rows)
     shutil.copytree(folder, tmp_path / "elsewhere")
     assert load_task(folder).clips_sha256 == load_task(tmp_path / "elsewhere").clips_sha256
+
+
+def test_parts_and_several_labels_are_read(rows, write_task):
+    rows[0].update(fold="valid", label=["low", "high"])
+    task = load_task(write_task(rows))
+    assert task.clips[0].fold == "valid" and task.clips[0].labels == ("low", "high")
+    assert task.metric == "mAP" and task.clips[1].label == "high"
+
+
+def test_missing_files_are_named_up_to_three(rows, write_task):
+    folder = write_task(rows)
+    for row in rows[:4]:
+        (folder / row["audio"]).unlink()
+    with pytest.raises(ProbeError, match=r"4 of 16 .*high-1-0\.wav, .*high-1-1\.wav, .*low-1-0\.wav, …"):
+        load_task(folder)

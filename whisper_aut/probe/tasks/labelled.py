@@ -1,19 +1,24 @@
-"""A probing task from a labelled manifest: a folder with ``clips.jsonl``, one clip a line, checked before any work."""
+"""A probing task, and the one from a labelled manifest: a folder with ``clips.jsonl``, one clip a line, all checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, get_args
 
 from whisper_aut.errors import ProbeError
 
 MANIFEST_NAME = "clips.jsonl"
 COLUMNS = "id, audio, duration_sec, label, fold; optional: group, offset_sec, license"
+
+Part = Literal["train", "valid", "test"]  # of a fixed split; a fold's number where every fold is the test once
+PARTS: tuple[Part, ...] = get_args(Part)
+Fold = int | Part
+Metric = Literal["accuracy", "mAP"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +29,17 @@ class LabelledClip:
     audio: Path  # resolved
     offset_sec: float
     duration_sec: float
-    label: str
-    fold: int
+    labels: tuple[str, ...]  # one, or of a multi-label task one and more
+    fold: Fold
     group: str  # the recording it was cut from; its audio file where the manifest names none
     license: str
     where: str  # file:line, for messages
+
+    @property
+    def label(self) -> str:
+        """The label of a clip that has one."""
+        (label,) = self.labels
+        return label
 
 
 @dataclass(frozen=True)
@@ -40,19 +51,26 @@ class Task:
     clips: tuple[LabelledClip, ...]
     clips_sha256: str  # over ids, labels, folds, groups, segments and audio bytes, in order
     notes: tuple[str, ...] = ()  # what the reader of a result must know of the task
+    metric: Metric = "accuracy"  # mAP where a clip may have several labels
+    valid_shares_groups: bool = False  # the official validation part shares recordings with the test, not with training
 
     @property
     def classes(self) -> list[str]:
         """Distinct labels, sorted: a label's index here is its class number."""
-        return sorted({clip.label for clip in self.clips})
+        return sorted({label for clip in self.clips for label in clip.labels})
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the split is fixed (train, valid, test) instead of folds that are each the test once."""
+        return isinstance(self.clips[0].fold, str)
 
 
 def load_task(folder: Path) -> Task:
     """Read and check ``folder/clips.jsonl``; the task is named after the folder.
 
-    Columns: id, audio (relative to the folder, or absolute), duration_sec, label, fold (an integer), and optionally
-    group (the original recording; all its clips must be in one fold), offset_sec (0), license ('unknown').
-    Other columns are ignored.
+    Columns: id, audio (relative to the folder, or absolute), duration_sec, label (a text; a list of texts makes a
+    multi-label task), fold (an integer; or of a fixed split train, valid, test), and optionally group (the original
+    recording; all its clips must be in one fold), offset_sec (0), license ('unknown'). Other columns are ignored.
 
     Raises:
         ProbeError: the manifest cannot be used; file:line, field and clip id are named.
@@ -67,20 +85,23 @@ def load_task(folder: Path) -> Task:
             remedy=f"a task is a folder with {MANIFEST_NAME} in it, one clip a line: {COLUMNS}",
         ) from None
     root = folder.resolve()
-    clips = tuple(
+    parsed = [
         _parse_line(line, f"{manifest}:{number}", root)
         # Not splitlines(): JSON strings may hold U+2028, which is no line end here.
         for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
-    )
-    if not clips:
+    ]
+    if not parsed:
         raise ProbeError("the task has no clips", where=str(manifest), remedy=f"write one clip a line: {COLUMNS}")
-    _refuse_duplicates(clips)
-    _refuse_missing(clips, manifest)
-    return Task(name=root.name, folder=folder, clips=clips, clips_sha256=hash_clips(clips))
+    clips = tuple(clip for clip, _ in parsed)
+    refuse_duplicates(clips)
+    refuse_missing(clips, str(manifest), remedy=f"put the audio where the manifest says, e.g. {clips[0].audio.parent}")
+    metric: Metric = "mAP" if any(is_list for _, is_list in parsed) else "accuracy"
+    return Task(name=root.name, folder=folder, clips=clips, clips_sha256=hash_clips(clips), metric=metric)
 
 
-def _parse_line(line: str, where: str, root: Path) -> LabelledClip:
+def _parse_line(line: str, where: str, root: Path) -> tuple[LabelledClip, bool]:
+    """The clip, and whether its labels are a list."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -89,22 +110,40 @@ def _parse_line(line: str, where: str, root: Path) -> LabelledClip:
         raise ProbeError("the line is not a JSON object", where=where, remedy=f"write a clip: {COLUMNS}")
     clip_id = _text(row, "id", where)
     where = f"{where}, clip {clip_id}"
-    fold = row.get("fold")
-    if isinstance(fold, bool) or not isinstance(fold, int):
-        raise _field_error("fold", row, where, "the number of the clip's official fold, an integer")
     audio = _contained(_text(row, "audio", where), root, where)
-    return LabelledClip(
+    labels, is_list = _labels(row, where)
+    clip = LabelledClip(
         id=clip_id,
         audio=audio,
         offset_sec=_seconds(row, "offset_sec", where, default=0.0),
         duration_sec=_seconds(row, "duration_sec", where, default=None),
-        label=_text(row, "label", where),
-        fold=fold,
+        labels=labels,
+        fold=_fold(row, where),
         # Segments of one file are one recording even where nobody wrote it down.
         group=_text(row, "group", where) if row.get("group") is not None else str(audio),
         license=_text(row, "license", where) if row.get("license") is not None else "unknown",
         where=where,
     )
+    return clip, is_list
+
+
+def _labels(row: dict[str, Any], where: str) -> tuple[tuple[str, ...], bool]:
+    value = row.get("label")
+    if not isinstance(value, list):
+        return (_text(row, "label", where),), False
+    if not value or len(set(map(str, value))) < len(value) or not all(isinstance(v, str) and v.strip() for v in value):
+        raise _field_error("label", row, where, "a text, or for several labels a list of different texts")
+    return tuple(value), True
+
+
+def _fold(row: dict[str, Any], where: str) -> Fold:
+    value = row.get("fold")
+    part = next((part for part in PARTS if part == value), None)
+    if part is not None:
+        return part
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _field_error("fold", row, where, "the number of the clip's official fold, or train, valid or test")
+    return value
 
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:
@@ -147,7 +186,8 @@ def _contained(audio: str, root: Path, where: str) -> Path:
     return resolved
 
 
-def _refuse_duplicates(clips: tuple[LabelledClip, ...]) -> None:
+def refuse_duplicates(clips: Sequence[LabelledClip]) -> None:
+    """Raise ``ProbeError`` where an id or a piece of audio stands twice."""
     ids: dict[str, LabelledClip] = {}
     segments: dict[tuple[Path, float, float], LabelledClip] = {}
     for clip in clips:
@@ -164,18 +204,20 @@ def _refuse_duplicates(clips: tuple[LabelledClip, ...]) -> None:
             )
 
 
-def _refuse_missing(clips: tuple[LabelledClip, ...], manifest: Path) -> None:
+def refuse_missing(clips: Sequence[LabelledClip], source: str, *, remedy: str) -> None:
+    """Raise ``ProbeError`` where audio is not there: how many files, which (the first three), how to get them."""
     missing = [clip for clip in clips if not clip.audio.is_file()]
     if missing:
-        by_folder = Counter(str(clip.audio.parent) for clip in missing).most_common(1)[0][0]
+        named = ", ".join(str(clip.audio) for clip in missing[:3])
         raise ProbeError(
-            f"{len(missing)} of {len(clips)} audio files of {manifest} are missing, the first is {missing[0].audio}",
+            f"{len(missing)} of {len(clips)} audio files of {source} are missing: "
+            f"{named}{', …' if len(missing) > 3 else ''}",
             where=missing[0].where,
-            remedy=f"put the audio where the manifest says (most are expected in {by_folder})",
+            remedy=remedy,
         )
 
 
-def hash_clips(clips: tuple[LabelledClip, ...]) -> str:
+def hash_clips(clips: Sequence[LabelledClip]) -> str:
     """SHA-256 over everything that a result depends on. Groups that are file paths count by order of appearance, so
     that the same task in another folder has the same hash."""
     digest = hashlib.sha256()
@@ -187,6 +229,8 @@ def hash_clips(clips: tuple[LabelledClip, ...]) -> str:
                 audio = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ProbeError(f"the audio cannot be read: {error}", where=clip.where, remedy="mend the file") from None
-        row = [clip.id, clip.label, clip.fold, group, clip.offset_sec, clip.duration_sec, audio]
+        # One label stands alone: hashes of such tasks, and with them caches, are older than several labels.
+        label = clip.labels[0] if len(clip.labels) == 1 else list(clip.labels)
+        row = [clip.id, label, clip.fold, group, clip.offset_sec, clip.duration_sec, audio]
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
