@@ -266,7 +266,7 @@ def tasks_fetch(
     benchmark = find_benchmark(name)
     folder = fetch(benchmark, data_root, keep_archives=keep_archives)
     print(f"{benchmark.title} ({benchmark.license}): {folder}")
-    print(f"next: whisper-aut probe --task {name} --data-root {data_root}")
+    print(f"next: whisper-aut probe --base BASE --encoder ENCODER --task {name} --data-root {data_root}")
 
 
 @tasks_app.command("show")

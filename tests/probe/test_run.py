@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from transformers import WhisperConfig, WhisperModel
@@ -335,3 +337,10 @@ def test_a_protocol_that_cannot_probe_several_labels_is_refused_before_any_encod
 def test_a_benchmark_by_name_needs_its_data_before_any_encoder(tmp_path):
     with pytest.raises(ProbeError, match="ESC-50 is not there"):
         run_probe("no", ["such"], ["esc50"], data_root=tmp_path, out_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("version", [1, 2, 4, None])
+def test_results_of_another_schema_are_refused(tmp_path, version):
+    (tmp_path / "probe.json").write_text(json.dumps({"schema_version": version}))
+    with pytest.raises(ProbeError, match=rf"schema version {version}, this whisper-aut reads 3"):
+        ProbeReport.from_json(tmp_path / "probe.json")

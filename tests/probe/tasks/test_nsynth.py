@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from whisper_aut.probe.evaluate import task_arrays
 
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.arrays import task_arrays
 from whisper_aut.probe.splits import check_task, outer_splits
 from whisper_aut.probe.tasks.nsynth import NSYNTH
 
