@@ -279,7 +279,7 @@ def _print_plan(prepared: Prepared) -> None:
     console.print(
         f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
         f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
-        f"mixture exact every {plan.window_steps} steps\n"
+        f"mixture exact over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
         f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
         f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
         f"model {parameters / 1e6:.1f} M parameters; memory per rank of {world_size}, without activations (estimate): "

@@ -37,7 +37,9 @@ class BaseConfig(Section):
 class DomainConfig(Section):
     """One domain's share of the mixture and the manifests it is drawn from."""
 
-    weight: Annotated[float, Field(gt=0, le=1, description="Share of clips in every window of steps.")]
+    weight: Annotated[
+        float, Field(gt=0, le=1, description="Share of clips in every window of steps and in the whole run.")
+    ]
     manifests: Annotated[
         list[str], Field(min_length=1, description="JSONL or Parquet files, relative to data.root; one per source.")
     ]
@@ -167,7 +169,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         raise RecipeError(
             f"the recipe {path} has {error.error_count()} mistake(s):\n{_explain(error, text, path)}",
-            remedy="see data_manifests/demo.yaml for a small recipe, or `whisper-aut train --help`",
+            remedy="see data_manifests/demo.yaml for a small recipe, or docs/recipe.md for every field",
         ) from None
 
 

@@ -70,6 +70,7 @@ def prepare(recipe: Recipe) -> Prepared:
             prompts[domain] = config.prompt or None
     text_encoder = TextEncoder(base.tokenizer, prompts)
     corpus = load_corpus(recipe.data, recipe.seed, text_encoder)
+    steps = total_steps(recipe.train, sum(len(pool) for pool in corpus.train.values()))
     plan = Plan(
         {domain: pool.num_samples for domain, pool in corpus.train.items()},
         mixture_weights(recipe.data.mixture),
@@ -78,9 +79,9 @@ def prepare(recipe: Recipe) -> Prepared:
         recipe.train.full_window_fraction,
         recipe.seed,
         {domain: config.overlay_fraction for domain, config in recipe.data.mixture.items()},
+        steps,
     )
-    num_clips = sum(len(pool) for pool in corpus.train.values())
-    return Prepared(recipe, base, text_encoder, corpus, plan, total_steps(recipe.train, num_clips))
+    return Prepared(recipe, base, text_encoder, corpus, plan, steps)
 
 
 def train(recipe: Recipe, run_dir: Path) -> Path:
