@@ -111,12 +111,20 @@ def _audio_length_problem(clip: Clip) -> tuple[str, str] | None:
 
 def _text_problem(clip: Clip, text_encoder: TextEncoder | None) -> tuple[str, str] | None:
     if text_encoder is None:
-        return None
+        return _language_problem(clip.language)
     try:
         num_tokens = text_encoder.num_tokens(clip.text, clip.domain, clip.language)
     except ManifestError as error:
         return "language", error.what
     return ("text", too_long_text(num_tokens).what.removeprefix("text: ")) if num_tokens > MAX_TOKENS else None
+
+
+def _language_problem(language: str) -> tuple[str, str] | None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    if language in LANGUAGES:
+        return None
+    return "language", f"'{language}' is no language of Whisper; write its code, e.g. en"
 
 
 def _path_problem(manifest: Manifest, row: int) -> tuple[str, str] | None:

