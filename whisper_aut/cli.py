@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,7 +73,7 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=3e-5 data.root=/data")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/<name of the recipe>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name of the recipe> if left out.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan; touch no weight.")
     ] = False,
@@ -82,26 +83,27 @@ def train(
     Several GPUs: deepspeed --module whisper_aut train RECIPE.yaml. On SIGTERM, SIGINT or SIGUSR1 a checkpoint is
     written first and the exit code is 75.
     """
-    from whisper_aut.config import load_recipe
+    from whisper_aut.train.preempt import StopRequest
 
-    loaded = load_recipe(recipe, overrides or [])
-    if dry_run:
+    with StopRequest() as stop:  # before torch is imported: that takes seconds, and a signal may come in them
+        from whisper_aut.config import load_recipe
         from whisper_aut.train.loop import prepare
+        from whisper_aut.train.loop import train as run_training
 
-        _print_plan(prepare(loaded))
-        return
-    from whisper_aut.train.loop import train as run_training
-
-    run_dir = out or Path("runs") / recipe.stem
-    newest = run_training(loaded, run_dir)
+        loaded = load_recipe(recipe, overrides or [])
+        if dry_run:
+            _print_plan(prepare(loaded))
+            return
+        run_dir = out or Path("runs") / recipe.stem
+        newest = run_training(loaded, run_dir, stop)
     if int(os.environ.get("RANK", "0")) == 0:
-        print(f"done: {newest}\nnext: whisper-aut export {run_dir}")
+        print(f"done: {newest}\nnext: {shlex.join(['whisper-aut', 'export', str(run_dir)])}")
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the export. [default: RUN/export]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the export; RUN/export if left out.")] = None,
     blend: Annotated[
         float, typer.Option(help="Share of the trained weights; the rest is the base's. Below 1 more of Whisper stays.")
     ] = 1.0,
@@ -125,8 +127,8 @@ def probe(
     ],
     out: Annotated[Path, typer.Option(help="Folder for probe.json.")] = Path("probe"),
     seed: Annotated[int, typer.Option(help="Of heads and bootstrap.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings. [default: OUT/cache]")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N. [default: cuda where there is one]")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings; OUT/cache if left out.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
     refold: Annotated[
         bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
@@ -152,7 +154,8 @@ def probe(
         precision=chosen,
         refold_leaky=refold,
     )
-    print(f"probed: {out / 'probe.json'}\nnext: whisper-aut report --probe {out / 'probe.json'} --out {out}")
+    following = shlex.join(["whisper-aut", "report", "--probe", str(out / "probe.json"), "--out", str(out)])
+    print(f"probed: {out / 'probe.json'}\nnext: {following}")
 
 
 @app.command()

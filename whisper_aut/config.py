@@ -76,7 +76,9 @@ class DataConfig(Section):
         default="error", description=f"A text over {MAX_TOKENS} tokens, prompt counted, stops the run or is left out."
     )
     max_quarantine_rate: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.02, description="Share of clips read that may turn out unreadable before the run stops."
+        default=0.02,
+        description="Share of clips read that may turn out unreadable before the run stops; holds from the hundredth "
+        "clip on.",
     )
     num_workers: Annotated[int, Field(ge=0)] = Field(
         default=2, description="Processes per rank that decode audio; 0 decodes in the training process."
