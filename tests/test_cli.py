@@ -175,8 +175,9 @@ def test_a_manifest_that_is_absent(refused, tmp_path):
 
 
 def test_an_unknown_strategy(refused, recipe, tmp_path):
-    message = refused("train", recipe, "train.deepspeed=zero7", "--out", tmp_path / "run")
-    assert "no strategy 'zero7'" in message
+    assert "no strategy 'zero7'" in refused("train", recipe, "train.deepspeed=zero7", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "no strategy 'zero7'" in refused("train", recipe, "train.deepspeed=zero7", "--dry-run")
 
 
 def test_an_output_that_is_a_file(refused, recipe, tmp_path):

@@ -20,7 +20,7 @@ ALLOWED = {
     "model": {"constants", "errors"},
     "train": {"__init__", "constants", "errors", "files", "progress", "resources", "config", "data", "model"},
     # Checkpoints, the one thing of training that anything later knows.
-    "export": {"constants", "errors", "model", "train"},
+    "export": {"constants", "errors", "resources", "model", "train"},
     "probe": {"__init__", "constants", "errors", "files", "progress", "resources", "data", "model"},
     "report": {"__init__", "constants", "errors", "files", "progress", "probe", "export"},
 }  # fmt: skip

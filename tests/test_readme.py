@@ -25,6 +25,13 @@ def test_a_changed_number_is_noticed(repository, tmp_path):
     assert readme.read_text("utf-8") == (repository / "README.md").read_text("utf-8")
 
 
+def test_the_page_of_recipe_fields_is_what_the_code_reads(repository):
+    checked = subprocess.run(
+        [sys.executable, "docs/recipe_fields.py", "--check"], cwd=repository, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_every_relative_link_leads_to_a_file(repository):
     for page in ("README.md", "CONTRIBUTING.md", "data_manifests/README.md", "docs/experiments.md"):
         folder = (repository / page).parent

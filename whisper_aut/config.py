@@ -22,7 +22,7 @@ from whisper_aut.errors import RecipeError
 class Section(BaseModel):
     """A part of the recipe: unknown keys are refused, values cannot change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BaseConfig(Section):
@@ -37,7 +37,9 @@ class BaseConfig(Section):
 class DomainConfig(Section):
     """One domain's share of the mixture and the manifests it is drawn from."""
 
-    weight: Annotated[float, Field(gt=0, le=1, description="Share of clips in every window of steps.")]
+    weight: Annotated[
+        float, Field(gt=0, le=1, description="Share of clips in every window of steps and in the whole run.")
+    ]
     manifests: Annotated[
         list[str], Field(min_length=1, description="JSONL or Parquet files, relative to data.root; one per source.")
     ]
@@ -74,7 +76,9 @@ class DataConfig(Section):
         default="error", description=f"A text over {MAX_TOKENS} tokens, prompt counted, stops the run or is left out."
     )
     max_quarantine_rate: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.02, description="Share of clips read that may turn out unreadable before the run stops."
+        default=0.02,
+        description="Share of clips read that may turn out unreadable before the run stops; holds from the hundredth "
+        "clip on.",
     )
     num_workers: Annotated[int, Field(ge=0)] = Field(
         default=2, description="Processes per rank that decode audio; 0 decodes in the training process."
@@ -84,14 +88,20 @@ class DataConfig(Section):
 class TrainConfig(Section):
     """How the weights are updated. The paper's values are the defaults where it states one."""
 
-    steps: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Optimizer steps; or give epochs.")
-    epochs: Annotated[float, Field(gt=0)] | None = Field(
+    steps: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = Field(
+        default=None, description="Optimizer steps; or give epochs."
+    )
+    epochs: Annotated[float, Field(gt=0, le=10_000)] | None = Field(
         default=None, description="Clips seen over clips in the manifests; or give steps."
     )
-    clips_per_step: Annotated[int, Field(gt=0)] = Field(default=128, description="Clips in one step over all ranks.")
+    clips_per_step: Annotated[int, Field(gt=0, le=65_536)] = Field(
+        default=128, description="Clips in one step over all ranks."
+    )
     micro_batch_clips: Annotated[int, Field(gt=0)] = Field(default=8, description="Clips in one forward on one rank.")
     lr: Annotated[float, Field(gt=0)] = Field(default=1e-5, description="Peak learning rate of AdamW.")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's moment decays.")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.999), description="AdamW's moment decays."
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.01, description="AdamW's decoupled weight decay.")
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="Linear warm-up, of steps.")
     final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -166,8 +176,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError(
-            f"the recipe {path} has {error.error_count()} mistake(s):\n{_explain(error, text, path)}",
-            remedy="see data_manifests/demo.yaml for a small recipe, or `whisper-aut train --help`",
+            f"the recipe {path} has {error.error_count()} mistake(s):\n{_explain(error, text, path, overrides)}",
+            remedy="see data_manifests/demo.yaml for a small recipe, or docs/recipe.md for every field",
         ) from None
 
 
@@ -230,7 +240,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _explain(error: ValidationError, text: str, path: Path) -> str:
+def _explain(error: ValidationError, text: str, path: Path, overrides: Sequence[str]) -> str:
+    overridden = {override.partition("=")[0].strip(): override for override in overrides}
     lines = []
     for item in error.errors():
         location = [part for part in item["loc"] if part != "[key]"]
@@ -249,7 +260,11 @@ def _explain(error: ValidationError, text: str, path: Path) -> str:
             )
         elif not isinstance(item["input"], dict | BaseModel):
             message = f"{message} (found {item['input']!r})"
-        lines.append(f"  {path}:{_line_of(text, location)}: {field}: {message}")
+        # The deepest override on the way to the field wrote the value, not the file.
+        ways = [".".join(str(part) for part in location[:depth]) for depth in range(len(location), 0, -1)]
+        given = next((overridden[way] for way in ways if way in overridden), None)
+        where = f"the override {given}" if given else f"{path}:{_line_of(text, location)}"
+        lines.append(f"  {where}: {field}: {message}")
     return "\n".join(lines)
 
 

@@ -59,8 +59,8 @@ BAD_VALUES = [
     ({"text": "  \n"}, "text.*: is empty"),
     ({"audio": ""}, "audio.*: is empty"),
     ({"domain": "noise"}, "domain.*'noise' is none of speech, environment, music"),
-    ({"duration_sec": 0.0}, "duration_sec.*0.0 s is no length"),
-    ({"duration_sec": -1.0}, "duration_sec.*-1.0 s is no length"),
+    ({"duration_sec": 0.0}, "duration_sec.*0 s is no length"),
+    ({"duration_sec": -1.0}, "duration_sec.*-1 s is no length"),
     ({"duration_sec": float("nan")}, "duration_sec.*not a finite"),
     ({"offset_sec": float("inf")}, "offset_sec.*not a finite"),
     ({"offset_sec": -0.5}, "offset_sec.*lies before the audio"),
@@ -126,8 +126,8 @@ def test_files_that_are_no_manifest_are_refused(tmp_path):
         load_manifest(tmp_path / "none.jsonl")
     for name, content, message in (
         ("clips.csv", b"id,audio", r"ends in \.jsonl or \.parquet"),
-        ("clips.jsonl", b"\xff\xfe\x00", "cannot be read"),
-        ("clips.parquet", b"PAR1 not really", "cannot be read"),
+        ("clips.jsonl", b"{}\n\xff\xfe\x00", r"not UTF-8\n  where: .*clips.jsonl:2"),
+        ("clips.parquet", b"PAR1 not really", "not a whole Parquet file"),
         ("empty.jsonl", b"\n", "no rows"),
     ):
         (tmp_path / name).write_bytes(content)

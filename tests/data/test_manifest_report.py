@@ -41,6 +41,14 @@ def test_every_problem_is_listed_in_order_with_line_field_and_clip(write_manifes
     assert report.summary["problems_by_field"] == {"audio": 2, "domain": 1, "text": 2, "duration_sec": 1}
 
 
+def test_whispers_tokens_spelled_out_in_a_text_are_named(write_manifest):
+    texts = ["a<|endoftext|>", "<|12.34|> b", "x <| y |> z"]
+    path = write_manifest("tokens.jsonl", [{"text": text} for text in texts])
+    problems = validate_manifest(path, check_audio=False).problems
+    assert [(problem.where, problem.field) for problem in problems] == [(f"{path}:1", "text"), (f"{path}:2", "text")]
+    assert "'<|12.34|>'" in problems[1].message
+
+
 def test_audio_is_decoded_only_when_asked_for(write_manifest):
     path = write_manifest("clips.jsonl", [{}])
     (path.parent / "audio" / "clips-0.wav").write_text("no audio")

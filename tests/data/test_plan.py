@@ -64,6 +64,36 @@ def test_every_window_has_the_exact_mixture_and_every_pass_every_clip_once(
             assert (times == passes).sum() == size - rest
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    num_steps=st.integers(1, 700),
+    parts=st.tuples(*[st.integers(1, 9)] * 3),
+    full=st.sampled_from([0.0, 0.02, 0.25]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_run_of_any_length_has_the_mixture_to_one_clip(num_steps, parts, full, seed):
+    weights = {domain: part / sum(parts) for domain, part in zip(PAPER, parts, strict=True)}
+    samples = _lengths({"speech": 300, "environment": 70, "music": 50})
+    plan = Plan(samples, weights, 4, 2, full, seed, num_steps=num_steps)
+    clips = _clips(plan, range(num_steps))
+    by_domain = Counter(clip.domain for clip in clips)
+    assert len(clips) == 4 * num_steps
+    for domain, weight in weights.items():
+        assert abs(by_domain[domain] - weight * len(clips)) < 2
+    num_full = sum(m.context == "full" for n in range(num_steps) for m in plan.step(n))
+    assert abs(num_full - full * 2 * num_steps) < 1
+    stats = plan.stats(num_steps)
+    assert stats.num_clips == {domain: by_domain[domain] for domain in stats.num_clips}
+
+
+def test_whole_windows_do_not_depend_on_where_the_run_ends():
+    samples = _lengths({"speech": 300, "environment": 70, "music": 50})
+    endless, ending = (Plan(samples, PAPER, 4, 2, 0.25, 3, num_steps=n) for n in (None, 400))
+    assert ending.window_steps < 400
+    assert all(endless.step(n) == ending.step(n) for n in range(ending.window_steps))
+    assert endless.fingerprint != ending.fingerprint
+
+
 def test_a_pass_ends_with_every_clip_read_once():
     plan = _plan({"speech": 512}, weights={"speech": 1.0}, clips_per_step=16)
     assert plan.window_steps * 16 == 512

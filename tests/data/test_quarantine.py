@@ -43,3 +43,14 @@ def test_a_rate_at_the_limit_goes_on_and_one_above_stops_with_counts_ids_and_led
         quarantine.record([_entry(4)], 0)
     assert caught.value.where == str(path)
     assert len(path.read_text().splitlines()) == 5
+
+
+def test_the_end_of_a_run_says_what_was_replaced_and_whether_it_is_more_than_allowed(tmp_path):
+    quarantine = Quarantine(tmp_path / "quarantine.jsonl", 0.02)
+    assert quarantine.summary() == ""
+    quarantine.record([_entry(1)], 9)
+    assert "1 of 9 clips" in quarantine.summary()
+    assert "more than data.max_quarantine_rate=0.02" in quarantine.summary()
+    assert "quarantine.jsonl" in quarantine.summary()
+    quarantine.record([], 91)
+    assert "more than" not in quarantine.summary()

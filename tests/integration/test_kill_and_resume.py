@@ -69,6 +69,18 @@ def test_a_run_asked_to_stop_saves_leaves_with_75_and_resumes_bit_for_bit(unbrok
     assert_same_run(resumed, unbroken)
 
 
+def test_a_run_asked_to_stop_before_its_first_step_leaves_with_75_and_saves_nothing(start_training, recipe, tmp_path):
+    training = start_training(recipe, tmp_path / "run", "data.num_workers=2")
+    training.wait_until(lambda: (tmp_path / "run").is_dir())  # base and manifests are read, the engine starts
+    training.signal_all(signal.SIGTERM)
+    code, errors = training.finish()
+    assert code == 75, errors
+    assert "error: stopped by SIGTERM before the first step" in errors
+    assert "Traceback" not in errors
+    assert not training.steps()
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
 def test_another_recipe_is_refused_in_the_folder_of_a_run_and_a_finished_run_is_done(unbroken, start_training, recipe):
     before = unbroken.sums(6)
     code, errors = start_training(recipe, unbroken.out, "train.lr=1e-3").finish()

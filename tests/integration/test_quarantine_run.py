@@ -28,6 +28,7 @@ def test_corrupt_clips_are_quarantined_counted_and_replaced(start_training, corp
     steps = training.steps()
     assert sum(line["quarantined"] for line in steps.values()) == len(ledger)
     assert [line["num_clips"] for line in steps.values()] == [4] * 6  # each got its substitute
+    assert f"{len(ledger)} of {24 + len(ledger)} clips were unreadable and replaced by others" in errors
     assert "warning: validation leaves out 1 of 3 clips of music, unreadable; the first is music-004" in errors
 
 

@@ -30,6 +30,16 @@ def test_steps_and_events_are_lines_in_order(tmp_path):
     assert found[1] == {"event": "step", "step": 1} | STEP
 
 
+def test_what_is_not_finite_is_null_since_json_has_no_number_for_it(tmp_path):
+    with MetricsLog(tmp_path, enabled=True, total_steps=1) as log:
+        log.step(step=1, **STEP | {"grad_norm": float("inf")})
+        log.event("validation", step=1, loss={"speech": float("nan"), "music": 1.0})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    found = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
+    assert found[0]["grad_norm"] is None
+    assert found[1]["loss"] == {"speech": None, "music": 1.0}
+
+
 def test_tensorboard_has_the_same_numbers(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

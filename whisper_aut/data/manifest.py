@@ -26,6 +26,7 @@ from whisper_aut.errors import ManifestError
 REQUIRED = ("id", "audio", "offset_sec", "duration_sec", "text", "domain")
 OPTIONAL = ("source", "language", "split", "license")
 _NUMBERS = ("offset_sec", "duration_sec")
+_MAX_DURATION_SEC = 86_400.0
 _REMEDY = "mend the row; `whisper-aut manifest validate FILE` lists every problem"
 
 
@@ -71,7 +72,8 @@ class Manifest:
 
     def __init__(self, path: Path, table: pa.Table, lines: npt.NDArray[np.int64], fingerprint: str) -> None:
         self.path, self.table, self.fingerprint = path, table, fingerprint
-        self.duration_sec: npt.NDArray[np.float32] = table["duration_sec"].to_numpy().astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 is listed as a problem
+            self.duration_sec: npt.NDArray[np.float32] = table["duration_sec"].to_numpy().astype(np.float32)
         self._lines = lines
         self._folder = path.parent.resolve()
 
@@ -139,13 +141,41 @@ def read_manifest(path: Path) -> tuple[Manifest, list[Problem]]:
             )
     except FileNotFoundError:
         raise ManifestError(
-            f"there is no manifest at {path}", remedy="check data.root and data.mixture.*.manifests"
+            f"there is no manifest at {path}",
+            remedy="check the path; in a recipe it is data.root with data.mixture.*.manifests",
         ) from None
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise ManifestError(f"the manifest cannot be read: {error}", where=str(path)) from None
+    except IsADirectoryError:
+        raise ManifestError(
+            "this is a folder", where=str(path), remedy="give the .jsonl or .parquet files in it"
+        ) from None
+    except UnicodeDecodeError:
+        raise ManifestError(
+            "the manifest is not UTF-8",
+            where=f"{path}:{_line_of_byte(path)}",
+            remedy="save it as UTF-8, e.g. iconv -f latin1 -t utf-8 (or -f utf-16)",
+        ) from None
+    except pa.ArrowException as error:
+        raise ManifestError(
+            f"the manifest is not a whole Parquet file: {error}", where=str(path), remedy="write or copy it again"
+        ) from None
+    except OSError as error:
+        raise ManifestError(
+            f"the manifest cannot be read: {error}", where=str(path), remedy="check the file and its permissions"
+        ) from None
     if not len(lines) and not problems:
         raise ManifestError("the manifest has no rows", where=str(path), remedy="remove it from the recipe")
     return Manifest(path, table, lines, fingerprint), problems + list(_check_rows(path, table, lines))
+
+
+def _line_of_byte(path: Path) -> int:
+    """The first line that is not UTF-8, from 1."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _schema() -> pa.Schema:
@@ -232,7 +262,8 @@ def _check_rows(path: Path, table: pa.Table, lines: npt.NDArray[np.int64]) -> It
         for row in np.flatnonzero(pc.fill_null(bad, False).to_numpy()):
             value = table[name][int(row)].as_py()
             clip_id = table["id"][int(row)].as_py() or ""
-            yield Problem(f"{path}:{lines[row]}", name, clip_id, message.format(value=value))
+            shown = f"{value:g}" if isinstance(value, float) else value
+            yield Problem(f"{path}:{lines[row]}", name, clip_id, message.format(value=shown))
 
     for name in REQUIRED:
         yield from problems(name, pc.is_null(table[name]), "is missing")
@@ -245,6 +276,14 @@ def _check_rows(path: Path, table: pa.Table, lines: npt.NDArray[np.int64]) -> It
         yield from problems(name, pc.invert(pc.is_finite(table[name])), "{value} is not a finite number of seconds")
     yield from problems("offset_sec", _finite(offset_sec, pc.less(offset_sec, 0)), "{value} s lies before the audio")
     yield from problems("duration_sec", _finite(duration_sec, pc.less_equal(duration_sec, 0)), "{value} s is no length")
+    too_long = _finite(duration_sec, pc.greater(duration_sec, _MAX_DURATION_SEC))
+    yield from problems("duration_sec", too_long, "{value} s is more than a day; seconds are wanted, not samples")
+    first = next((name for name in domain.to_pylist()[:1] if name in DOMAINS), None)
+    if first is not None:
+        other = pc.and_(pc.is_in(domain, value_set=pa.array(DOMAINS, pa.large_string())), pc.not_equal(domain, first))
+        yield from problems(
+            "domain", other, f"{{value}} in a manifest that begins with {first}; write one file per domain"
+        )
     audio = table["audio"]
     for pattern, message in (
         (r"^[A-Za-z][A-Za-z0-9+.-]*://", "'{value}' is a URL, which cannot be read yet; copy the file to a disk"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from whisper_aut.data.manifest import Clip, Manifest, Problem, load_manifest, re
 from whisper_aut.errors import AudioError, ManifestError
 from whisper_aut.progress import track
 
+_SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>")  # <|endoftext|>, <|en|>, <|12.34|>: left over from other tools
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -110,13 +112,23 @@ def _audio_length_problem(clip: Clip) -> tuple[str, str] | None:
 
 
 def _text_problem(clip: Clip, text_encoder: TextEncoder | None) -> tuple[str, str] | None:
+    if (token := _SPECIAL_TOKEN.search(clip.text)) is not None:
+        return "text", f"holds '{token[0]}'; training reads it as these characters, not as Whisper's token: remove it"
     if text_encoder is None:
-        return None
+        return _language_problem(clip.language)
     try:
         num_tokens = text_encoder.num_tokens(clip.text, clip.domain, clip.language)
     except ManifestError as error:
         return "language", error.what
     return ("text", too_long_text(num_tokens).what.removeprefix("text: ")) if num_tokens > MAX_TOKENS else None
+
+
+def _language_problem(language: str) -> tuple[str, str] | None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    if language in LANGUAGES:
+        return None
+    return "language", f"'{language}' is no language of Whisper; write its code, e.g. en"
 
 
 def _path_problem(manifest: Manifest, row: int) -> tuple[str, str] | None:

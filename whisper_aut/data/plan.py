@@ -33,9 +33,10 @@ from whisper_aut.data.overlay import MAX_LEVEL_DB, Overlay
 from whisper_aut.data.permutation import derive_key, mix, permute, shuffled
 from whisper_aut.errors import ManifestError, RecipeError
 
-_VERSION = 1  # counts up whenever the same recipe would give other steps
+_VERSION = 2  # counts up whenever the same recipe would give other steps
 _WINDOW_MICRO_BATCHES = 256  # at least, in a window: enough that sorted neighbours are of nearly the same length
 _SUBSTITUTE_CANDIDATES = 64
+_STATS_WINDOWS = 20  # windows that padding is measured on; more change its third digit and take minutes for a long run
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class PlanStats:
         realised: share of clips by domain.
         hours: of audio by domain.
         passes: how often a domain's clips are read.
-        padding_fraction: share of computed frames that are padding, in micro-batches of trimmed context.
+        padding_fraction: share of computed frames that are padding, in micro-batches of trimmed context; over the first
+            windows of a long run.
         full_window_fraction: share of micro-batches that are computed on the full window.
     """
 
@@ -117,6 +119,8 @@ class Plan:
         full_window_fraction: share of micro-batches that are computed on the full window.
         seed: decides every order in the plan.
         overlay_fractions: share of each domain's clips that a second clip of the domain joins; 0 where left out.
+        num_steps: steps of the run, so that its last window holds them and no more: the mixture of the whole run is
+            then exact as well, to one clip. Endless where None.
 
     Attributes:
         micro_batches_per_step: micro-batches in each step.
@@ -137,6 +141,7 @@ class Plan:
         full_window_fraction: float,
         seed: int,
         overlay_fractions: Mapping[Domain, float] | None = None,
+        num_steps: int | None = None,
     ) -> None:
         if clips_per_step % micro_batch_clips:
             raise RecipeError(
@@ -156,12 +161,13 @@ class Plan:
         # The shortest window in which the pattern comes out even, repeated until it holds enough micro-batches.
         even_steps = self._pattern.length // math.gcd(self._pattern.length, clips_per_step)
         self.window_steps = even_steps * -(-_WINDOW_MICRO_BATCHES // (even_steps * self.micro_batches_per_step))
+        self._num_steps = num_steps
         self.fingerprint = self._fingerprint()
         self._cached: _Window | None = None
 
     def step(self, n: int) -> tuple[MicroBatch, ...]:
         """All micro-batches of step ``n`` (from 0), over all ranks, in order of ``num_frames``."""
-        assert n >= 0
+        assert n >= 0 and (self._num_steps is None or n < self._num_steps)
         number, place = divmod(n, self.window_steps)
         window = self._window(number)
         return tuple(
@@ -241,38 +247,63 @@ class Plan:
 
     def stats(self, steps: int) -> PlanStats:
         """What the first ``steps`` steps read."""
-        domains = self._pattern.domains
-        counts, samples = np.zeros(len(domains), np.int64), np.zeros(len(domains), np.int64)
-        real = computed = num_full = 0.0
-        for number in range(-(-steps // self.window_steps)):
-            window = self._build(number)
-            kept = slice(0, min(self.window_steps, steps - number * self.window_steps))
-            chosen = window.domains[kept].ravel()
-            counts += np.bincount(chosen, minlength=len(domains))
-            samples += np.bincount(chosen, window.num_samples[kept].ravel(), len(domains)).astype(np.int64)
-            trimmed = ~window.full[kept]
-            real += window.num_samples[kept][trimmed].sum() / HOP_LENGTH
-            computed += float(window.num_frames[kept][trimmed].sum()) * self.micro_batch_clips
-            num_full += window.full[kept].sum()
-        clips = dict(zip(domains, counts.tolist(), strict=True))
+        whole, rest = divmod(steps, self.window_steps)
+        # Of whole windows the mixture is exact; only the last, where it is cut, has to be looked at.
+        positions = whole * self.window_steps * self.clips_per_step
+        clips = {domain: positions * count // self._pattern.length for domain, count in self._pattern.counts.items()}
+        samples = {domain: self._samples_read(domain, count) for domain, count in clips.items()}
+        num_full = math.floor(self._full_fraction * whole * self.window_steps * self.micro_batches_per_step)
+        if rest:
+            cut = self._window(whole)
+            for index, domain in enumerate(self._pattern.domains):
+                mine = cut.domains[:rest] == index
+                clips[domain] += int(mine.sum())
+                samples[domain] += int(cut.num_samples[:rest][mine].sum())
+            num_full += int(cut.full[:rest].sum())
         total = max(1, steps * self.clips_per_step)
         return PlanStats(
             num_clips=clips,
             realised={domain: count / total for domain, count in clips.items()},
-            hours={domain: float(s) / SAMPLE_RATE / 3600 for domain, s in zip(domains, samples, strict=True)},
+            hours={domain: count / SAMPLE_RATE / 3600 for domain, count in samples.items()},
             passes={domain: count / len(self._num_samples[domain]) for domain, count in clips.items()},
-            padding_fraction=float(1 - real / computed) if computed else 0.0,
+            padding_fraction=self._padding_fraction(steps),
             full_window_fraction=float(num_full / max(1, steps * self.micro_batches_per_step)),
         )
+
+    def _samples_read(self, domain: Domain, num_draws: int) -> int:
+        """Samples in the first draws of a domain: whole passes, and what of the next is begun."""
+        samples = self._num_samples[domain]
+        passes, begun = divmod(num_draws, len(samples))
+        draws = np.arange(passes * len(samples), passes * len(samples) + begun, dtype=np.int64)
+        return passes * int(samples.sum()) + int(samples[self._rows(domain, draws)].sum())
+
+    def _padding_fraction(self, steps: int) -> float:
+        real = computed = 0.0
+        for number in range(min(_STATS_WINDOWS, -(-steps // self.window_steps))):
+            window = self._window(number)
+            kept = slice(0, min(self.window_steps, steps - number * self.window_steps))
+            trimmed = ~window.full[kept]
+            real += window.num_samples[kept][trimmed].sum() / HOP_LENGTH
+            computed += float(window.num_frames[kept][trimmed].sum()) * self.micro_batch_clips
+        return float(1 - real / computed) if computed else 0.0
 
     def _window(self, number: int) -> _Window:
         if self._cached is None or self._cached.number != number:
             self._cached = self._build(number)
         return self._cached
 
+    def _steps_of(self, number: int) -> int:
+        """Steps of a window: K, or what the run has left of it."""
+        if self._num_steps is None:
+            return self.window_steps
+        return min(self.window_steps, self._num_steps - number * self.window_steps)
+
     def _build(self, number: int) -> _Window:
-        num_clips = self.window_steps * self.clips_per_step
-        domains, draws = self._pattern.between(number * num_clips, (number + 1) * num_clips)
+        first, num_clips = (
+            number * self.window_steps * self.clips_per_step,
+            self._steps_of(number) * self.clips_per_step,
+        )
+        domains, draws = self._pattern.between(first, first + num_clips)
         rows = np.empty(num_clips, dtype=np.int64)
         samples = np.empty(num_clips, dtype=np.int64)
         for index, domain in enumerate(self._pattern.domains):
@@ -315,24 +346,24 @@ class Plan:
         Each step gets one micro-batch from each of m strata of length, so that steps cost about the same and none
         sees short clips only.
         """
+        num_steps = self._steps_of(number)
         by_length = np.argsort(samples, kind="stable").reshape(
-            self.micro_batches_per_step, self.window_steps, self.micro_batch_clips
+            self.micro_batches_per_step, num_steps, self.micro_batch_clips
         )
         strata = [
-            stratum[shuffled(self.window_steps, derive_key(self.seed, "deal", number, index))]
+            stratum[shuffled(num_steps, derive_key(self.seed, "deal", number, index))]
             for index, stratum in enumerate(by_length)
         ]
         return np.stack(strata, axis=1)
 
     def _full_contexts(self, number: int) -> npt.NDArray[np.bool_]:
         """Which micro-batches [K, m] of a window see the full 30 s: an exact number, with the remainder carried on."""
-        count = self.window_steps * self.micro_batches_per_step
-        num_full = math.floor(self._full_fraction * count * (number + 1)) - math.floor(
-            self._full_fraction * count * number
-        )
+        before = number * self.window_steps * self.micro_batches_per_step
+        count = self._steps_of(number) * self.micro_batches_per_step
+        num_full = math.floor(self._full_fraction * (before + count)) - math.floor(self._full_fraction * before)
         full = np.zeros(count, dtype=np.bool_)
         full[shuffled(count, derive_key(self.seed, "full", number))[:num_full]] = True
-        return full.reshape(self.window_steps, self.micro_batches_per_step)
+        return full.reshape(-1, self.micro_batches_per_step)
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(
@@ -340,7 +371,7 @@ class Plan:
                 (
                     _VERSION, _WINDOW_MICRO_BATCHES, BUCKET_FRAMES, FRAMES_PER_SEC, WINDOW_FRAMES, self.seed,
                     self.clips_per_step, self.micro_batch_clips, self._full_fraction, self._pattern.counts,
-                    sorted(self._overlay_fractions.items()),
+                    sorted(self._overlay_fractions.items()), self._num_steps,
                 )
             ).encode()
         )  # fmt: skip

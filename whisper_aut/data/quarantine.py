@@ -42,6 +42,21 @@ class Quarantine:
         self.num_unreadable = 0
         self._first: list[QuarantineEntry] = []
 
+    def summary(self) -> str:
+        """One sentence on the unreadable clips for the end of the run; empty where there were none."""
+        if not self.num_unreadable:
+            return ""
+        rate = self.num_unreadable / self.num_read
+        over = (
+            f"; more than data.max_quarantine_rate={self.max_rate:g}, which holds from {MIN_CLIPS_READ} clips on"
+            if rate > self.max_rate
+            else ""
+        )
+        return (
+            f"{self.num_unreadable} of {self.num_read} clips were unreadable and replaced by others "
+            f"({rate:.1%}{over}); {self.path} names them"
+        )
+
     def record(self, entries: Sequence[QuarantineEntry], num_read: int, *, write: bool = True) -> None:
         """Count ``num_read`` clips read, ``entries`` of them unreadable, and write these down.
 

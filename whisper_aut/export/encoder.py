@@ -19,7 +19,8 @@ from torch import Tensor
 
 from whisper_aut.errors import CheckpointError
 from whisper_aut.export.card import model_card
-from whisper_aut.model.base import BaseModel, load_base
+from whisper_aut.model.base import BaseModel, load_base, quiet_loading
+from whisper_aut.resources import command_line
 from whisper_aut.train.checkpoint import newest_checkpoint, read_state, read_weights
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def _write(
     for target in (folder, folder / "encoder"):
         WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(target)
     (folder / "whisper_aut.json").write_text(
-        json.dumps({"step": step, "blend": blend, "run": run}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps({"step": step, "blend": blend, "command": command_line(), "run": run}, indent=1, ensure_ascii=False)
+        + "\n",
+        encoding="utf-8",
     )
     (folder / "README.md").write_text(model_card(run, step, config.num_mel_bins, blend), encoding="utf-8")
 
@@ -128,10 +131,11 @@ def _verify(folder: Path, weights: dict[str, Tensor]) -> None:
     from transformers import WhisperModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    loaded = {
-        "WhisperModel.from_pretrained(DIR).encoder": WhisperModel.from_pretrained(folder).encoder,
-        "WhisperEncoder.from_pretrained(DIR/encoder)": WhisperEncoder.from_pretrained(folder / "encoder"),
-    }
+    with quiet_loading():
+        loaded = {
+            "WhisperModel.from_pretrained(DIR).encoder": WhisperModel.from_pretrained(folder).encoder,
+            "WhisperEncoder.from_pretrained(DIR/encoder)": WhisperEncoder.from_pretrained(folder / "encoder"),
+        }
     for call, module in loaded.items():
         found = module.state_dict()
         wrong = sorted(set(found) ^ set(weights)) + [

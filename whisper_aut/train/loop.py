@@ -37,7 +37,7 @@ from whisper_aut.train.checkpoint import (
     read_weights,
     save_checkpoint,
 )
-from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
+from whisper_aut.train.engine import Engine, read_strategy, start_distributed, stop_distributed
 from whisper_aut.train.metrics import MetricsLog
 from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.run_folder import check_identity, identity, make_run_dir, write_run_json
@@ -61,8 +61,9 @@ def prepare(recipe: Recipe) -> Prepared:
     """Load base and manifests and make the plan.
 
     Raises:
-        WhisperAutError: base, manifests or mixture cannot be used.
+        WhisperAutError: strategy, base, manifests or mixture cannot be used.
     """
+    read_strategy(recipe.train.deepspeed)  # the engine's to use, but wrong names are said before anything is loaded
     base = load_base(recipe.base.model)
     prompts = dict(DEFAULT_PROMPTS)
     for domain, config in recipe.data.mixture.items():
@@ -70,6 +71,7 @@ def prepare(recipe: Recipe) -> Prepared:
             prompts[domain] = config.prompt or None
     text_encoder = TextEncoder(base.tokenizer, prompts)
     corpus = load_corpus(recipe.data, recipe.seed, text_encoder)
+    steps = total_steps(recipe.train, sum(len(pool) for pool in corpus.train.values()))
     plan = Plan(
         {domain: pool.num_samples for domain, pool in corpus.train.items()},
         mixture_weights(recipe.data.mixture),
@@ -78,13 +80,15 @@ def prepare(recipe: Recipe) -> Prepared:
         recipe.train.full_window_fraction,
         recipe.seed,
         {domain: config.overlay_fraction for domain, config in recipe.data.mixture.items()},
+        steps,
     )
-    num_clips = sum(len(pool) for pool in corpus.train.values())
-    return Prepared(recipe, base, text_encoder, corpus, plan, total_steps(recipe.train, num_clips))
+    return Prepared(recipe, base, text_encoder, corpus, plan, steps)
 
 
-def train(recipe: Recipe, run_dir: Path) -> Path:
+def train(recipe: Recipe, run_dir: Path, stop: StopRequest) -> Path:
     """Train to the end, or on from the newest checkpoint in ``run_dir``; returns the last checkpoint's folder.
+
+    ``stop`` is entered by the caller, so that it hears signals from the beginning.
 
     Raises:
         Interrupted: a signal came and a checkpoint is saved.
@@ -95,7 +99,7 @@ def train(recipe: Recipe, run_dir: Path) -> Path:
         prepared = prepare(recipe)
         prepared.plan.check_world_size(world_size)
         make_run_dir(run_dir)
-        return _Trainer(prepared, run_dir, rank=rank, world_size=world_size, device=device).run()
+        return _Trainer(prepared, run_dir, rank=rank, world_size=world_size, device=device).run(stop)
     finally:
         stop_distributed()
 
@@ -130,33 +134,38 @@ class _Trainer:
                 steps=prepared.steps, world_size=world_size,
             )  # fmt: skip
 
-    def run(self) -> Path:
+    def run(self, stop: StopRequest) -> Path:
         """All remaining steps; validation, checkpoints and a stop on request between them."""
+        if self.num_steps_done == self.prepared.steps:
+            if self.rank == 0:
+                print("train: the run is finished; nothing is left to do", file=sys.stderr)
+            return self._newest()
         with MetricsLog(self.run_dir, enabled=self.rank == 0, total_steps=self.prepared.steps) as log:
             started_sec = time.monotonic()
             if self.num_steps_done:
                 log.event("resume", step=self.num_steps_done, world_size=self.world_size)
             else:
                 self._validate(log)
-            with StopRequest() as stop:
-                for batches, wait_sec in self._waited_for():
-                    values = self._step(batches, wait_sec)
-                    self.num_steps_done += 1
-                    log.step(step=self.num_steps_done, **values)
-                    last = self.num_steps_done == self.prepared.steps
-                    if last or self.num_steps_done % self.config.validate_every_steps == 0:
-                        self._validate(log)
-                    stop_now = self._any_rank(stop.asked)
-                    if last or stop_now or self.num_steps_done % self.config.checkpoint_every_steps == 0:
-                        self._save()
-                    if stop_now and not last:
-                        raise Interrupted(
-                            f"stopped by {stop.signal_name or 'a signal on another rank'} after step "
-                            f"{self.num_steps_done}; a checkpoint is saved",
-                            where=str(self.run_dir),
-                            remedy="run the same command again to go on",
-                        )
+            if self._any_rank(stop.asked):
+                raise self._interrupted(stop, "before the first step; nothing was changed")
+            for batches, wait_sec in self._waited_for():
+                values = self._step(batches, wait_sec)
+                self.num_steps_done += 1
+                log.step(step=self.num_steps_done, **values)
+                last = self.num_steps_done == self.prepared.steps
+                if last or self.num_steps_done % self.config.validate_every_steps == 0:
+                    self._validate(log)
+                stop_now = self._any_rank(stop.asked)
+                if last or stop_now or self.num_steps_done % self.config.checkpoint_every_steps == 0:
+                    self._save()
+                if stop_now and not last:
+                    raise self._interrupted(stop, f"after step {self.num_steps_done}; a checkpoint is saved")
             log.event("done", step=self.num_steps_done, wall_sec=time.monotonic() - started_sec)
+        if self.rank == 0 and (unreadable := self.quarantine.summary()):
+            print(f"train: {unreadable}", file=sys.stderr)
+        return self._newest()
+
+    def _newest(self) -> Path:
         newest = newest_checkpoint(self.run_dir / "checkpoints")
         assert newest is not None, "the last step saves"
         return newest
@@ -205,13 +214,15 @@ class _Trainer:
             loss_sum += loss.detach().double().cpu()
             if index == len(batches) - 1:
                 loss_sum = self._sum_over_ranks(loss_sum)[0]
-                self._refuse_non_finite(float(loss_sum), batches)
+                self._refuse_non_finite("loss", float(loss_sum), "no weight was changed by it", batches)
             self.engine.end_micro_batch(lr)
+        grad_norm = self.engine.grad_norm
+        self._refuse_non_finite("gradient norm", grad_norm, "what it did to the weights is not saved", batches)
         step_sec = time.monotonic() - begun_sec + wait_sec
         return {
             "loss": float(loss_sum) / step_tokens,
             "lr": lr,
-            "grad_norm": self.engine.grad_norm,
+            "grad_norm": grad_norm,
             "num_clips": num_clips,
             "num_tokens": step_tokens,
             "audio_sec": num_samples / SAMPLE_RATE,
@@ -265,13 +276,22 @@ class _Trainer:
         found = [entry for part in entries for entry in part]
         self.quarantine.record(found, num_clips + len(found), write=self.rank == 0)
 
-    def _refuse_non_finite(self, loss_sum: float, batches: list[Batch]) -> None:
-        if math.isfinite(loss_sum):
+    def _refuse_non_finite(self, name: str, value: float, consequence: str, batches: list[Batch]) -> None:
+        if math.isfinite(value):
             return
+        saved = newest_checkpoint(self.run_dir / "checkpoints")
         raise CheckpointError(
-            f"the loss of step {self.num_steps_done + 1} is {loss_sum}; no weight was changed by it",
+            f"the {name} of step {self.num_steps_done + 1} is {value}; {consequence}",
             where=f"clips of rank {self.rank}: {', '.join(batches[0].ids[:8])} …",
-            remedy="lower train.lr or train.max_grad_norm and run again: it goes on from the newest checkpoint",
+            remedy="lower train.lr or train.max_grad_norm and begin again with another --out"
+            + (f"; the weights up to {saved.name} are sound" if saved else "; no checkpoint was written yet"),
+        )
+
+    def _interrupted(self, stop: StopRequest, when: str) -> Interrupted:
+        return Interrupted(
+            f"stopped by {stop.signal_name or 'a signal on another rank'} {when}",
+            where=str(self.run_dir),
+            remedy="run the same command again to go on",
         )
 
     def _any_rank(self, flag: bool) -> bool:

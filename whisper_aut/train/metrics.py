@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -59,7 +60,7 @@ class MetricsLog:
         """Any event, as one JSON line; numbers go to TensorBoard as well."""
         if not self.enabled:
             return
-        self._file.write(json.dumps({"event": event, **values}) + "\n")
+        self._file.write(json.dumps(_without_nan({"event": event, **values}), allow_nan=False) + "\n")
         self._file.flush()
         number = int(values.get("step", 0))
         for name, value in values.items():
@@ -84,3 +85,10 @@ class MetricsLog:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _without_nan(value: Any) -> Any:
+    """None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _without_nan(nested) for name, nested in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

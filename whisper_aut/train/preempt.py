@@ -1,4 +1,9 @@
-"""Asked to stop: SIGTERM, SIGINT and SIGUSR1 set a flag that all ranks look at together at the end of a step."""
+"""Asked to stop: SIGTERM, SIGINT and SIGUSR1 set a flag that all ranks look at together between steps.
+
+The flag is set from the start of the program on, so that a signal during start-up ends the run with the exit code that
+asks for the same command again. An exception raised by the handler itself would do so sooner, but it can strike inside
+a library that swallows it.
+"""
 
 from __future__ import annotations
 
