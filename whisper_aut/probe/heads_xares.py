@@ -50,7 +50,11 @@ def fit_predict_normed(
 def predict_neighbours(
     train_features: np.ndarray, train_classes: np.ndarray, test_features: np.ndarray, *, num_classes: int
 ) -> np.ndarray:
-    """The ten training clips of greatest cosine similarity vote, each with its softmax weight at temperature 0.07.
+    """The ten most similar training clips vote, each with its softmax weight at temperature 0.07.
+
+    Similar as X-ARES has it, which is not the cosine: the clip to be named is scaled to length one, but of the training
+    clips each *dimension* is, over the clips. (X-ARES normalises its training features [D, N] along N.) So dimensions
+    of small values count as much as others, and long vectors are nearer than short ones.
 
     Of equal votes the lower class counts. Nothing is fitted, nothing is random.
 
@@ -63,7 +67,7 @@ def predict_neighbours(
     Returns:
         Class numbers, int [N_test].
     """
-    known = _unit(train_features)
+    known = _unit(train_features.T).T  # float64 [N, D], columns of length one
     num_near = min(NUM_NEIGHBOURS, len(known))
     predicted = np.empty(len(test_features), dtype=np.int64)
     chunk = max(1, _CHUNK_CELLS // len(known))
