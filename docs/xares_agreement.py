@@ -25,7 +25,7 @@ from whisper_aut.errors import WhisperAutError
 from whisper_aut.files import write_whole
 from whisper_aut.probe.bridges import import_suite
 from whisper_aut.probe.bridges.xares import xares_encoder
-from whisper_aut.probe.bridges.xares_task import decode_with_soundfile, task_config, write_tars
+from whisper_aut.probe.bridges.xares_task import decode_with_soundfile, write_tars, xares_settings
 from whisper_aut.probe.compare import task_arrays
 from whisper_aut.probe.embed import embed
 from whisper_aut.probe.encoders.load import load_probed
@@ -49,7 +49,7 @@ def xares_scores(task: Task, work_dir: Path) -> tuple[dict[str, list[FoldScores]
     best: list[FoldScores] = []
     neighbours: FoldScores = []
 
-    class Watched(module.XaresTask):  # type: ignore[name-defined, misc]
+    class Watched(module.XaresTask):
         """X-ARES' task; it only writes down what it passes on."""
 
         def evaluate_mlp(self, eval_url: list[str], load_ckpt: bool = False) -> tuple[float, int]:
@@ -69,7 +69,7 @@ def xares_scores(task: Task, work_dir: Path) -> tuple[dict[str, list[FoldScores]
     for seed in SEEDS:
         last.append([])
         best.append([])
-        config = task_config(task, encoder, work_dir, seed=seed)
+        config = xares_settings(task, encoder, work_dir, seed=seed)
         config.torch_num_threads = 1
         config.do_knn = seed == SEEDS[0]  # nothing in it is random
         run = Watched(config)

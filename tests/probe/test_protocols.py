@@ -99,7 +99,7 @@ def test_rules_state_what_the_protocols_do():
     assert "grouped by recording" in said["strict"]
     assert "10 epochs, Adam lr 0.001 with a cosine to 0.0001 by epoch, batch 32" in said["xares"]
     assert "last epoch" in said["xares"]
-    assert "10 training clips" in said["xares-knn"] and "temperature 0.07" in said["xares-knn"]
+    assert "10 most similar training clips" in said["xares-knn"] and "temperature 0.07" in said["xares-knn"]
     assert "16 training clips a class" in said["few-shot"] and "drawn 5 times" in said["few-shot"]
 
 

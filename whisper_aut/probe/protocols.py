@@ -235,12 +235,13 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
     "xares-knn": Protocol(
         name="xares-knn",
-        version=1,
+        version=2,
         contexts=("full",),
         pooling=Pooling("mean", "all"),
         layer="last",
-        rules=f"the {xares.NUM_NEIGHBOURS} training clips of greatest cosine similarity vote, weighted by a softmax at "
-        f"temperature {xares.TEMPERATURE:g}; nothing is fitted; {_EVERY_FOLD}",
+        rules=f"the {xares.NUM_NEIGHBOURS} most similar training clips vote, weighted by a softmax at temperature "
+        f"{xares.TEMPERATURE:g}; similarity is the product with training features whose every dimension is scaled to "
+        f"length one over the training clips, as in X-ARES, not the cosine; nothing is fitted; {_EVERY_FOLD}",
         predict=_predict_neighbours,
     ),
     "few-shot": Protocol(

@@ -16,7 +16,7 @@ from transformers import WhisperModel
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.errors import EnvironmentProblem, ProbeError
 from whisper_aut.probe.bridges.xares import xares_encoder
-from whisper_aut.probe.bridges.xares_task import decode_with_soundfile, task_config, write_tars
+from whisper_aut.probe.bridges.xares_task import decode_with_soundfile, write_tars, xares_settings
 from whisper_aut.probe.compare import task_arrays
 from whisper_aut.probe.embed import embed
 from whisper_aut.probe.encoders.load import load_probed
@@ -49,7 +49,7 @@ def xares_folds(task, encoder, env_dir) -> tuple[list[float], list[float]]:
             scores[1].append(score)
             return score, weight
 
-    config = task_config(task, encoder, env_dir)
+    config = xares_settings(task, encoder, env_dir)
     config.torch_num_threads = 1
     config.num_encoder_workers = 0
     (mlp, weight), (knn, _) = Watched(config).run()
@@ -106,7 +106,7 @@ def test_without_x_ares_the_error_says_what_to_install(write_task, rows, tmp_pat
     monkeypatch.setitem(sys.modules, "xares", None)
     monkeypatch.setitem(sys.modules, "xares.task", None)
     with pytest.raises(EnvironmentProblem, match="needs the package xares") as error:
-        task_config(load_task(write_task(rows)), torch.nn.Identity(), tmp_path)
+        xares_settings(load_task(write_task(rows)), torch.nn.Identity(), tmp_path)
     assert "whisper-aut[bridges]" in error.value.remedy
 
 
@@ -133,7 +133,7 @@ def test_another_seed_does_not_get_the_first_ones_score(write_task, rows, small_
     pytest.importorskip("xares.task", reason=NOT_INSTALLED)
     WhisperModel(small_whisper().config).save_pretrained(tmp_path / "encoder")
     task, encoder = load_task(write_task(rows)), xares_encoder(str(tmp_path / "encoder"))()
-    configs = [task_config(task, encoder, tmp_path / "env", seed=seed) for seed in (42, 43)]
+    configs = [xares_settings(task, encoder, tmp_path / "env", seed=seed) for seed in (42, 43)]
     assert [config.seed for config in configs] == [42, 43]
     assert configs[0].ckpt_dir_name != configs[1].ckpt_dir_name
 

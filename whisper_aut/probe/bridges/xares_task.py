@@ -54,7 +54,7 @@ def write_tars(task: Task, env_dir: Path) -> Path:
     return folder
 
 
-def task_config(task: Task, encoder: nn.Module, env_dir: Path, *, seed: int = 42) -> Any:
+def xares_settings(task: Task, encoder: nn.Module, env_dir: Path, *, seed: int = 42) -> Any:
     """X-ARES' ``TaskConfig`` of a task whose tars ``write_tars`` wrote: its folds, its classes, all else as X-ARES has
     it. Embeddings lie beside the tars; of Whisper at full context 1500 x D floats a clip.
 
@@ -116,9 +116,7 @@ def _class_of(row: dict[str, Any]) -> int:
 
 
 def _wav(clip: LabelledClip) -> bytes:
-    waveform = read_waveform(
-        clip.audio, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id
-    )
+    waveform = read_waveform(clip.audio, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
     file = io.BytesIO()
     soundfile.write(file, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")  # the very samples that we embed
     return file.getvalue()
