@@ -3,17 +3,20 @@
     pip install 'whisper-aut[bridges,demo]'
     python docs/xares_agreement.py OUT.json WORK_DIR TASK_DIR...
 
-Writes the scores of five seeds and prints a table. WORK_DIR keeps X-ARES' embeddings: 2.3 MB a clip for tiny.en.
+Writes the scores of five seeds into OUT.json, where other tasks stay, and prints their table. WORK_DIR keeps X-ARES'
+embeddings: 2.3 MB a clip for tiny.en.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import platform
 import statistics
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,9 +113,6 @@ def our_scores(task: Task, work_dir: Path) -> tuple[dict[str, list[FoldScores]],
 
 def _stored(run: Any, task: Task) -> np.ndarray:
     """X-ARES' embeddings averaged over positions, in the task's order."""
-    import io
-    import tarfile
-
     vectors = {}
     for path in run.encoded_tar_dir.glob("*.tar"):
         with tarfile.open(path) as tar:
@@ -126,6 +126,8 @@ def _stored(run: Any, task: Task) -> np.ndarray:
 
 def compare(folder: Path, work_dir: Path) -> dict[str, Any]:
     """One task on both sides. Folds that share recordings are dealt anew, for both alike."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()  # before anything runs
     task = load_task(folder)
     dealt = refold(task)
     if dealt.notes:
@@ -135,6 +137,11 @@ def compare(folder: Path, work_dir: Path) -> dict[str, Any]:
     our_heads, our_neighbours, our_vectors = our_scores(task, work_dir)
     return {
         "task": task.name,
+        "encoder": ENCODER,
+        "seeds": list(SEEDS),
+        "commit": commit,
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in PACKAGES},
         "num_clips": len(task.clips),
         "clips_per_fold": [int(n) for n in np.unique(task_arrays(task).folds, return_counts=True)[1]],
         "xares": heads | {"knn": neighbours["knn"]},
@@ -180,18 +187,10 @@ def main(arguments: list[str]) -> int:
     except WhisperAutError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    record = {
-        "encoder": ENCODER,
-        "seeds": list(SEEDS),
-        "commit": commit,
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in PACKAGES},
-        "tasks": results,
-    }
-    write_whole(out, json.dumps(record, indent=1) + "\n")
+    kept = json.loads(out.read_text("utf-8")) if out.is_file() else []
+    names = {result["task"] for result in results}
+    results = [one for one in kept if one["task"] not in names] + results
+    write_whole(out, json.dumps(results, indent=1) + "\n")
     print(table(results))
     return 0
 
