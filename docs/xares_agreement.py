@@ -2,6 +2,7 @@
 
     pip install 'whisper-aut[bridges,demo]'
     python docs/xares_agreement.py OUT.json WORK_DIR TASK_DIR...
+    python docs/xares_agreement.py OUT.json                         # the table alone
 
 Writes the scores of five seeds into OUT.json, where other tasks stay, and prints their table. WORK_DIR keeps X-ARES'
 embeddings: 2.3 MB a clip for tiny.en.
@@ -176,9 +177,12 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Exit code."""
-    if len(arguments) < 3:
+    if len(arguments) in {0, 2}:
         print(__doc__, file=sys.stderr)
         return 2
+    if len(arguments) == 1:
+        print(table(json.loads(Path(arguments[0]).read_text("utf-8"))))
+        return 0
     out, work_dir, *folders = map(Path, arguments)
     torch.set_num_threads(1)
     try:
