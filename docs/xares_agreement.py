@@ -33,8 +33,7 @@ from whisper_aut.probe.bridges.xares_task import decode_with_soundfile, write_ta
 from whisper_aut.probe.compare import task_arrays
 from whisper_aut.probe.embed import embed
 from whisper_aut.probe.encoders.load import load_probed
-from whisper_aut.probe.heads_xares import fit_predict_normed
-from whisper_aut.probe.protocols import PROTOCOLS
+from whisper_aut.probe.protocols import NUM_SEEDS, PROTOCOLS
 from whisper_aut.probe.splits import outer_splits, refold
 from whisper_aut.probe.tasks.labelled import Task, load_task
 
@@ -96,18 +95,8 @@ def our_scores(task: Task, work_dir: Path) -> tuple[dict[str, list[FoldScores]],
         right = 100.0 * (predicted == arrays.class_ids)
         return [float(right[split.test].mean()) for split in outer_splits(arrays.folds)]
 
-    runs = []
-    for seed in SEEDS:
-        predicted = np.full(len(features), -1)
-        for split in outer_splits(arrays.folds):
-            predicted[split.test] = fit_predict_normed(
-                features[split.train],
-                arrays.class_ids[split.train],
-                features[split.test],
-                num_classes=arrays.num_classes,
-                seed=seed,
-            )
-        runs.append(by_fold(predicted))
+    predicted = [run for seed in SEEDS[::NUM_SEEDS] for run in protocol.predict(features, arrays, seed).class_ids]
+    runs = [by_fold(one) for one in predicted[: len(SEEDS)]]
     neighbours = PROTOCOLS["xares-knn"].predict(features, arrays, 0).class_ids[0]
     return {"last epoch": runs}, {"knn": by_fold(neighbours)}, features
 
@@ -153,7 +142,7 @@ def compare(folder: Path, work_dir: Path) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: mean over folds, then mean and standard deviation over seeds."""
+    """Markdown: mean over folds, then mean and standard deviation over seeds; below it the folds."""
     lines = [
         "| task | X-ARES, best of ten epochs by the test fold | X-ARES, last epoch | `xares` | last epochs differ by "
         "| X-ARES kNN | `xares-knn` |",
@@ -172,6 +161,19 @@ def table(results: list[dict[str, Any]]) -> str:
             *(f"{statistics.mean(result[side]['knn']):.2f}" for side in ("xares", "ours")),
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| fold by fold, mean of the seeds | X-ARES, last epoch | `xares` | X-ARES kNN | `xares-knn` |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for result in results:
+        sides = [result["xares"], result["ours"]]
+        heads = [[statistics.mean(fold) for fold in zip(*side["last epoch"], strict=True)] for side in sides]
+        rows = zip(result["clips_per_fold"], *heads, *(side["knn"] for side in sides), strict=True)
+        for number, (num_clips, *scores) in enumerate(rows, start=1):
+            lines.append(
+                f"| {result['task']}, {number} ({num_clips}) | " + " | ".join(f"{one:.2f}" for one in scores) + " |"
+            )
     return "\n".join(lines)
 
 
