@@ -51,13 +51,13 @@ class MtebAudioModel:
             BaseModelError: the encoder cannot be loaded.
             EnvironmentProblem: mteb is not installed.
         """
-        self.mteb_model_meta: Any = None
+        import_suite("mteb.models")  # before weights of gigabytes are read
         self._encoder = load_probed(model_name)
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._encoder.to(self._device)
         self._context: Context = context if self._encoder.trims else "full"
         self._pooling = pooling
-        self.mteb_model_meta = self._meta()
+        self.mteb_model_meta: Any = self._meta()
 
     def encode(
         self, inputs: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, prompt_type: Any = None, **_: Any
@@ -67,15 +67,15 @@ class MtebAudioModel:
         Raises:
             ProbeError: the task has no audio.
         """
-        encoder = self._encoder
-        inputs.collate_fn = import_suite("mteb.models.modality_collators").AudioCollator(
-            target_sampling_rate=encoder.sample_rate, max_samples=round(encoder.window_sec * encoder.sample_rate)
-        )
         if "audio" not in task_metadata.modalities:
             raise ProbeError(
                 f"the mteb task '{task_metadata.name}' has {', '.join(task_metadata.modalities)}, not audio",
                 remedy="choose tasks of the modality audio",
             )
+        encoder = self._encoder
+        inputs.collate_fn = import_suite("mteb.models.modality_collators").AudioCollator(
+            target_sampling_rate=encoder.sample_rate, max_samples=round(encoder.window_sec * encoder.sample_rate)
+        )
         vectors = [self._encode_batch(batch["audio"]) for batch in inputs]
         return np.concatenate(vectors)
 
