@@ -26,17 +26,54 @@ def test_the_rate_of_each_epoch_is_torchs_cosine():
     assert learning_rates() == pytest.approx(expected)
 
 
-def test_neighbours_vote_as_scikit_learns_with_the_same_weights(blobs):
+def test_neighbours_vote_as_scikit_learns_with_the_same_similarity(blobs):
     features, classes = blobs
     ours = predict_neighbours(features[:200], classes[:200], features[200:], num_classes=4)
 
-    def softmax_of_cosine(distances: np.ndarray) -> np.ndarray:
-        return np.exp((1 - distances) / 0.07)
-
-    reference = KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights=softmax_of_cosine)
-    expected = reference.fit(features[:200], classes[:200]).predict(features[200:])
+    known = features[:200] / np.linalg.norm(features[:200], axis=0)  # as X-ARES: by dimension, not by clip
+    asked = features[200:] / np.linalg.norm(features[200:], axis=1, keepdims=True)
+    reference = KNeighborsClassifier(10, metric="precomputed", weights=lambda far: np.exp((9 - far) / 0.07))
+    expected = reference.fit(9 - known @ known.T, classes[:200]).predict(9 - asked @ known.T)
     assert np.array_equal(ours, expected)
     assert np.mean(ours == classes[200:]) > 0.6
+
+
+def test_neighbours_are_those_of_x_ares(blobs):
+    trainer = pytest.importorskip("xares.trainer", reason="X-ARES is not installed: the extra [bridges]")
+    features, classes = blobs
+    features = features * np.random.default_rng(1).uniform(0.1, 10, 12).astype(np.float32) + 3
+    theirs = trainer.KNN(torch.from_numpy(features[:200]), torch.from_numpy(classes[:200]), num_classes=4)
+    expected = theirs(torch.from_numpy(features[200:])).argmax(dim=1)
+    ours = predict_neighbours(features[:200], classes[:200], features[200:], num_classes=4)
+    assert ours.tolist() == expected.tolist()
+
+
+def test_the_head_after_ten_epochs_is_that_of_x_ares(blobs, tmp_path):
+    """X-ARES' own model and trainer, given our order of clips: every prediction is the same."""
+    trainer = pytest.importorskip("xares.trainer", reason="X-ARES is not installed: the extra [bridges]")
+    simple = pytest.importorskip("xares.models.simple", reason="X-ARES is not installed: the extra [bridges]")
+    features, classes = blobs
+    inputs, targets = torch.from_numpy(features), torch.from_numpy(classes)
+    order = torch.Generator().manual_seed(5)
+
+    class Batches:
+        """As X-ARES' loader gives them: ((features [B, D, T], lengths), classes, names), in a new order each epoch."""
+
+        def __iter__(self):
+            for rows in torch.randperm(200, generator=order).split(32):
+                yield (inputs[rows][..., None], torch.ones(len(rows), dtype=torch.long)), targets[rows], None
+
+        def __len__(self):
+            return 7
+
+    held_out = [((inputs[200:][..., None], torch.ones(100, dtype=torch.long)), targets[200:], None)]
+    torch.manual_seed(5)
+    theirs = trainer.Trainer(simple.Mlp(12, 4), device="cpu", lr=1e-3, ckpt_dir=tmp_path)
+    theirs.run(Batches(), held_out)
+    with torch.no_grad():
+        expected = theirs.model(inputs[200:])[0].argmax(dim=1)
+    ours = fit_predict_normed(features[:200], classes[:200], features[200:], num_classes=4, seed=5)
+    assert ours.tolist() == expected.tolist()
 
 
 def test_fewer_clips_than_neighbours_all_vote():

@@ -57,7 +57,11 @@ def fit_predict_normed(
 def predict_neighbours(
     train_features: np.ndarray, train_targets: np.ndarray, test_features: np.ndarray, *, num_classes: int
 ) -> np.ndarray:
-    """The ten training clips of greatest cosine similarity vote, each with its softmax weight at temperature 0.07.
+    """The ten most similar training clips vote, each with its softmax weight at temperature 0.07.
+
+    Similar as X-ARES has it, which is not the cosine: the clip to be named is scaled to length one, but of the training
+    clips each *dimension* is, over the clips. (X-ARES normalises its training features [D, N] along N.) So dimensions
+    of small values count as much as others, and long vectors are nearer than short ones.
 
     Of equal votes the lower class counts. Where clips have several labels, a class gets the share of the votes that
     has it. Nothing is fitted, nothing is random.
@@ -72,7 +76,7 @@ def predict_neighbours(
         Class numbers int [N_test], or shares float64 [N_test, C].
     """
     several = train_targets.ndim == 2
-    known = _unit(train_features)
+    known = _unit(train_features.T).T  # float64 [N, D], columns of length one
     num_near = min(NUM_NEIGHBOURS, len(known))
     num_test = len(test_features)
     predicted = np.empty((num_test, num_classes)) if several else np.empty(num_test, dtype=np.int64)

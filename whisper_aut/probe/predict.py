@@ -50,7 +50,11 @@ def predict_paper(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predic
 
 
 def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
-    """``nn.LayerNorm`` and ``nn.Linear``; an official validation part chooses the epoch and does not train."""
+    """``nn.LayerNorm`` and ``nn.Linear``; an official validation part chooses the epoch and does not train.
+
+    Every fold's head begins elsewhere. One beginning for all folds makes their errors go together, which doubled the
+    spread over seeds (docs/experiments.md).
+    """
     answers = _unanswered(arrays, NUM_SEEDS)
     for split in outer_splits(arrays.folds, arrays.groups):
         train, held_out = split.choose or (split.train, None)
@@ -58,7 +62,12 @@ def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predic
         known, asked = _rows(features, train), _rows(features, split.test)
         for run in range(NUM_SEEDS):
             answers[run, split.test] = fit_predict_normed(
-                known, arrays.targets[train], asked, num_classes=arrays.num_classes, seed=seed + run, valid=valid
+                known,
+                arrays.targets[train],
+                asked,
+                num_classes=arrays.num_classes,
+                seed=_beginning(seed + run, split.fold),
+                valid=valid,
             )
     return Predictions(answers, notes=_notes_on_parts(arrays))
 
@@ -100,15 +109,23 @@ def predict_few_shot(features: np.ndarray, arrays: TaskArrays, seed: int) -> Pre
     for split in outer_splits(arrays.folds, arrays.groups):
         classes, groups = arrays.class_ids[split.train], arrays.groups[split.train]
         short |= set(np.flatnonzero(np.bincount(classes, minlength=arrays.num_classes) < NUM_SHOTS).tolist())
-        test = 0 if isinstance(split.fold, str) else split.fold & 0xFFFF
         for draw in range(NUM_DRAWS):
             # Of test and draw, not of the encoder: all encoders learn from the same clips.
-            shots = split.train[draw_shots(classes, groups, np.random.default_rng([seed, test, draw]))]
+            shots = split.train[draw_shots(classes, groups, np.random.default_rng([seed, _number(split.fold), draw]))]
             answers[draw, split.test] = fit_predict_few(features[shots], arrays.class_ids[shots], features[split.test])
     notes = _notes_on_parts(arrays)
     if short:
         notes += (f"{len(short)} class(es) have fewer than {NUM_SHOTS} training clips in a fold: all are taken",)
     return Predictions(answers, averaged=True, notes=notes)
+
+
+def _number(fold: int | str) -> int:
+    return 0 if isinstance(fold, str) else fold & 0xFFFF
+
+
+def _beginning(seed: int, fold: int | str) -> int:
+    """Of seed and fold, not of the encoder: all encoders' heads begin alike."""
+    return int(np.random.SeedSequence([seed, _number(fold)]).generate_state(1)[0])
 
 
 def _unanswered(arrays: TaskArrays, num_runs: int) -> np.ndarray:

@@ -125,12 +125,13 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
     "xares": Protocol(
         name="xares",
-        version=1,
+        version=2,
         contexts=("full",),
         pooling=Pooling("mean", "all"),
         layer="last",
         rules=f"nn.LayerNorm and nn.Linear, {xares.NUM_EPOCHS} epochs, Adam lr {xares.LR:g} with a cosine to "
-        f"{xares.LR * xares.FINAL_LR_SHARE:g} by epoch, batch {xares.BATCH_CLIPS}; {_SEEDS}",
+        f"{xares.LR * xares.FINAL_LR_SHARE:g} by epoch, batch {xares.BATCH_CLIPS}; {_SEEDS}, each of them drawn anew "
+        "for every fold",
         on_folds=f"{_EVERY_FOLD}; X-ARES averages folds and, in k-fold tasks, keeps the epoch that is best on the test "
         "fold; here all clips count alike and the last epoch is taken",
         on_parts="the official training part trains, the epoch that is best on the official validation part counts "
@@ -141,12 +142,13 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
     "xares-knn": Protocol(
         name="xares-knn",
-        version=1,
+        version=2,
         contexts=("full",),
         pooling=Pooling("mean", "all"),
         layer="last",
-        rules=f"the {xares.NUM_NEIGHBOURS} training clips of greatest cosine similarity vote, weighted by a softmax at "
-        f"temperature {xares.TEMPERATURE:g}; nothing is fitted",
+        rules=f"the {xares.NUM_NEIGHBOURS} most similar training clips vote, weighted by a softmax at temperature "
+        f"{xares.TEMPERATURE:g}; similarity is the product with training features whose every dimension is scaled to "
+        "length one over the training clips, as in X-ARES, not the cosine; nothing is fitted",
         on_folds=_EVERY_FOLD,
         on_parts=f"the official training part votes, the validation part does not, as in X-ARES; {_ONE_TEST}",
         several_labels="a class scores by the share of the votes that has it",
