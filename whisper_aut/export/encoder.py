@@ -19,7 +19,7 @@ from torch import Tensor
 
 from whisper_aut.errors import CheckpointError
 from whisper_aut.export.card import model_card
-from whisper_aut.model.base import BaseModel, load_base
+from whisper_aut.model.base import BaseModel, load_base, quiet_loading
 from whisper_aut.train.checkpoint import newest_checkpoint, read_state, read_weights
 
 if TYPE_CHECKING:
@@ -128,10 +128,11 @@ def _verify(folder: Path, weights: dict[str, Tensor]) -> None:
     from transformers import WhisperModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    loaded = {
-        "WhisperModel.from_pretrained(DIR).encoder": WhisperModel.from_pretrained(folder).encoder,
-        "WhisperEncoder.from_pretrained(DIR/encoder)": WhisperEncoder.from_pretrained(folder / "encoder"),
-    }
+    with quiet_loading():
+        loaded = {
+            "WhisperModel.from_pretrained(DIR).encoder": WhisperModel.from_pretrained(folder).encoder,
+            "WhisperEncoder.from_pretrained(DIR/encoder)": WhisperEncoder.from_pretrained(folder / "encoder"),
+        }
     for call, module in loaded.items():
         found = module.state_dict()
         wrong = sorted(set(found) ^ set(weights)) + [

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,25 @@ def load_encoder(spec: str | Path) -> LoadedEncoder:
     return LoadedEncoder(
         module=encoder.float().eval(), name=str(spec), weights_sha256=weights_sha256(encoder.state_dict())
     )
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """transformers' own report of missing weights and its bar held back.
+
+    It advises to train what an export leaves out on purpose. For callers that check what was loaded themselves.
+    """
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
@@ -256,9 +276,10 @@ def _from_hugging_face(
     _check_model_type(folder)
     source = str(folder or spec)
     try:
-        model, info = WhisperForConditionalGeneration.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True, use_safetensors=True
-        )
+        with quiet_loading() if folder else nullcontext():
+            model, info = WhisperForConditionalGeneration.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True, use_safetensors=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(spec, folder, error) from None
@@ -271,9 +292,10 @@ def _hugging_face_encoder(spec: str, folder: Path | None) -> WhisperEncoder:
 
     _check_model_type(folder)
     try:
-        model, info = WhisperModel.from_pretrained(
-            str(folder or spec), dtype=torch.float32, output_loading_info=True, use_safetensors=True
-        )
+        with quiet_loading() if folder else nullcontext():
+            model, info = WhisperModel.from_pretrained(
+                str(folder or spec), dtype=torch.float32, output_loading_info=True, use_safetensors=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loadable(spec, folder, error) from None
     # Hugging Face fills what it does not find with random numbers and only warns; for an encoder that is fatal.
