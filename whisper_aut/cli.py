@@ -198,17 +198,71 @@ def report(
     max_drop: Annotated[
         list[str] | None, typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK dropped more. Repeatable.")
     ] = None,
+    min_gain: Annotated[
+        list[str] | None, typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK gained less. Repeatable.")
+    ] = None,
+    gate: Annotated[
+        str,
+        typer.Option(
+            help="What is held against those points: estimate (the change), lenient (fail only where the 95% interval "
+            "proves a breach), strict (pass only where it rules one out)."
+        ),
+    ] = "estimate",
+    junit: Annotated[Path | None, typer.Option(help="File for the gate's checks as JUnit XML.")] = None,
     note: Annotated[list[str] | None, typer.Option(help="A sentence for the reader. Repeatable.")] = None,
 ) -> None:
     """Write the report and close the gate."""
     from whisper_aut.report.build import build_report
-    from whisper_aut.report.gate import parse_max_drop
+    from whisper_aut.report.gate import GATE_RULES, Gate, parse_points
 
-    paths = build_report(
-        run_dir=run, probe_json=probe_json, out_dir=out, max_drop=parse_max_drop(max_drop or []), notes=note or []
+    asked = Gate(
+        parse_points(max_drop or [], "--max-drop"),
+        parse_points(min_gain or [], "--min-gain"),
+        _one_of("gate", gate, GATE_RULES),
     )
+    paths = build_report(run_dir=run, probe_json=probe_json, out_dir=out, gate=asked, notes=note or [], junit=junit)
     print(f"{paths.table}\nreport: {paths.html}")
     paths.gate.raise_if_failed(paths.html)
+
+
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run; may not have begun yet.")],
+    task: Annotated[list[Path], typer.Option(help="Folder with clips.jsonl, as for `probe`. Repeatable.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of results and watch.html; RUN/watch if left out.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="As for `probe`. Repeatable; strict if left out.")] = None,
+    context: Annotated[list[str] | None, typer.Option(help="full or trimmed. Repeatable; trimmed if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of heads and bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; one that training leaves free.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
+    every: Annotated[float, typer.Option(help="Seconds between two looks for a new checkpoint.", min=0.1)] = 30.0,
+    refold: Annotated[
+        bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Probe the checkpoints that are there, then end.")] = False,
+) -> None:
+    """Probe each new checkpoint of a run while it trains; a page shows gain and loss over the steps.
+
+    Runs beside training, on another device or machine that sees the folder; training knows nothing of it. Ends after
+    the run's last step. Stopped and called again, it goes on. Training keeps train.keep_checkpoints checkpoints only:
+    one that is removed before it is probed is left out, and the page says so.
+    """
+    from whisper_aut.constants import CONTEXTS
+    from whisper_aut.probe.embed import PRECISIONS
+    from whisper_aut.probe.protocols import PROTOCOL_NAMES
+    from whisper_aut.watch import Suite
+    from whisper_aut.watch import watch as watch_run
+
+    suite = Suite(
+        task,
+        protocols=[_one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or ["strict"]],
+        contexts=[_one_of("context", name, CONTEXTS) for name in context or ["trimmed"]],
+        seed=seed,
+        device=device,
+        precision=_one_of("precision", precision, PRECISIONS),
+        refold_leaky=refold,
+    )
+    print(f"watched: {watch_run(run, suite, out_dir=out or run / 'watch', every_sec=every, once=once)}")
 
 
 @app.command()

@@ -11,6 +11,7 @@ import pytest
 from whisper_aut.errors import CheckpointError, GateFailed, ProbeError
 from whisper_aut.report.build import build_report, gather
 from whisper_aut.report.content import Report
+from whisper_aut.report.gate import Gate
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 EVIL = "<script>alert('x')</script>"
@@ -49,9 +50,7 @@ class Page(HTMLParser):
 
 
 def build(probe_json: Path, run_dir: Path | None, out_dir: Path, **options: object) -> Page:
-    paths = build_report(
-        **{"run_dir": run_dir, "probe_json": probe_json, "out_dir": out_dir, "max_drop": {}, **options}
-    )
+    paths = build_report(**{"run_dir": run_dir, "probe_json": probe_json, "out_dir": out_dir, **options})
     return Page(paths.html.read_text(encoding="utf-8"))
 
 
@@ -102,7 +101,7 @@ def test_names_from_manifests_are_shown_and_never_obeyed(made: ModuleType, run_d
     probe_json = tmp_path / "probe.json"
     probe_json.write_text(made.make_probe(made.make_task(f"t{EVIL}", result, licenses=[EVIL])).to_json())
     (run_dir / "quarantine.jsonl").write_text('{"id": "\\u001b[31mx", "reason": "</style><script>"}\n')
-    paths = build_report(run_dir=run_dir, probe_json=probe_json, out_dir=tmp_path / "out", max_drop={}, notes=[EVIL])
+    paths = build_report(run_dir=run_dir, probe_json=probe_json, out_dir=tmp_path / "out", notes=[EVIL])
     html, markdown = paths.html.read_text(), paths.markdown.read_text()
     page = Page(html)
     assert "script" not in page.tags
@@ -130,7 +129,7 @@ def test_a_bare_run_is_reported_with_its_gaps(probe_json: Path, tmp_path: Path) 
 
 
 def test_the_json_reads_back_equal(probe_json: Path, run_dir: Path, tmp_path: Path) -> None:
-    options = {"run_dir": run_dir, "probe_json": probe_json, "max_drop": {"instruments": 1.0}, "notes": ["a note"]}
+    options = {"run_dir": run_dir, "probe_json": probe_json, "gate": Gate({"instruments": 1.0}), "notes": ["a note"]}
     paths = build_report(out_dir=tmp_path, **options)
     report = Report.from_json(paths.json)
     assert report == gather(**options)
@@ -146,7 +145,7 @@ def test_a_json_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_failed_gate_is_raised_after_the_report_is_written(probe_json: Path, run_dir: Path, tmp_path: Path) -> None:
     paths = build_report(
-        run_dir=run_dir, probe_json=probe_json, out_dir=tmp_path / "out", max_drop={"instruments": 1.0, "esc10": 1.0}
+        run_dir=run_dir, probe_json=probe_json, out_dir=tmp_path / "out", gate=Gate({"instruments": 1.0, "esc10": 1.0})
     )
     with pytest.raises(GateFailed) as caught:
         paths.gate.raise_if_failed(paths.html)
@@ -159,7 +158,7 @@ def test_a_failed_gate_is_raised_after_the_report_is_written(probe_json: Path, r
 
 def test_a_gate_on_an_unknown_task_writes_nothing(probe_json: Path, tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="did you mean 'urban10'"):
-        build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out", max_drop={"urban11": 1.0})
+        build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out", gate=Gate({"urban11": 1.0}))
     assert not (tmp_path / "out").exists()
 
 
@@ -184,12 +183,12 @@ def test_results_that_are_not_finite_are_refused(made: ModuleType, tmp_path: Pat
     probe_json = tmp_path / "probe.json"
     probe_json.write_text(made.make_probe(made.make_task("a", made.make_result(60, float("nan"), 1, 0.5))).to_json())
     with pytest.raises(ProbeError, match="'a' hold a number that is not finite"):
-        build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out", max_drop={})
+        build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out")
 
 
 def test_a_folder_without_a_run_is_an_error(probe_json: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
-        build_report(run_dir=tmp_path / "nowhere", probe_json=probe_json, out_dir=tmp_path / "out", max_drop={})
+        build_report(run_dir=tmp_path / "nowhere", probe_json=probe_json, out_dir=tmp_path / "out")
 
 
 def test_a_probe_without_tasks_still_makes_a_page(made: ModuleType, tmp_path: Path) -> None:
@@ -218,4 +217,4 @@ def test_results_whose_encoders_do_not_fit_are_refused(made: ModuleType, tmp_pat
         del raw["tasks"][0]["results"][0]["scores"][1]
     (tmp_path / "probe.json").write_text(json.dumps(raw))
     with pytest.raises(ProbeError, match="damaged"):
-        build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out", max_drop={})
+        build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out")

@@ -58,7 +58,7 @@ def test_long_names_keep_their_end() -> None:
 def test_the_report_shows_layers_in_all_its_forms(made: ModuleType, tmp_path: Path) -> None:
     probe = made.make_probe(made.make_task("a", made.make_result(60, 10, 3, 1e-6)))
     (tmp_path / "probe.json").write_text(probe.model_copy(update={"layers": make_layers()}).to_json())
-    paths = build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out", max_drop={})
+    paths = build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out")
     html, markdown = paths.html.read_text(), paths.markdown.read_text()
     assert "Layer by layer" in html and html.count("<polyline") == 9
     assert "| base | 3 | 61.5 (layer 1), 50.0 |" in markdown and "| mfcc | 1 | 33.0 |" in markdown
@@ -69,5 +69,5 @@ def test_the_report_shows_layers_in_all_its_forms(made: ModuleType, tmp_path: Pa
     assert "fsd50k layer by layer" in paths.markdown.read_text()
     without = made.make_probe(made.make_task("a", made.make_result(60, 10, 3, 1e-6)))
     (tmp_path / "probe.json").write_text(without.to_json())
-    paths = build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out", max_drop={})
+    paths = build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out")
     assert "Layer by layer" not in paths.html.read_text() + paths.markdown.read_text()

@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 _ENCODER = "model.encoder."
 
 
-def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = None, blend: float = 1.0) -> Path:
-    """Write the encoder of the newest checkpoint of a run.
+def export_encoder(
+    run_dir: Path,
+    out_dir: Path,
+    *,
+    base: BaseModel | None = None,
+    blend: float = 1.0,
+    checkpoint: Path | None = None,
+) -> Path:
+    """Write the encoder of the newest checkpoint of a finished run, or that of a given checkpoint.
 
     Args:
         run_dir: folder of a training run.
@@ -38,6 +45,7 @@ def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = Non
         base: the run's base where it is loaded already.
         blend: share of the trained weights; the rest is the base's. 1 is what was trained. Below it, the encoder keeps
             more of what training did not speak of (WiSE-FT, Wortsman et al., CVPR 2022).
+        checkpoint: one of the run's, whether the run is finished or not.
 
     Returns:
         ``out_dir``.
@@ -47,18 +55,8 @@ def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = Non
     """
     run = _read_run(run_dir)
     _refuse_foreign(out_dir)
-    checkpoint = newest_checkpoint(run_dir / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(
-            "the run has no sound checkpoint", where=str(run_dir), remedy="train it first: whisper-aut train …"
-        )
+    checkpoint = checkpoint or _last_checkpoint(run_dir, run["steps_planned"])
     step = int(read_state(checkpoint)["step"])
-    if step < run["steps_planned"]:
-        raise CheckpointError(
-            f"the run is not finished: step {step} of {run['steps_planned']}",
-            where=str(checkpoint),
-            remedy="run the same `whisper-aut train` command again to finish it",
-        )
     weights = {
         name.removeprefix(_ENCODER): tensor
         for name, tensor in read_weights(checkpoint).items()
@@ -84,6 +82,22 @@ def export_encoder(run_dir: Path, out_dir: Path, *, base: BaseModel | None = Non
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return out_dir
+
+
+def _last_checkpoint(run_dir: Path, steps_planned: int) -> Path:
+    checkpoint = newest_checkpoint(run_dir / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(
+            "the run has no sound checkpoint", where=str(run_dir), remedy="train it first: whisper-aut train …"
+        )
+    step = int(read_state(checkpoint)["step"])
+    if step < steps_planned:
+        raise CheckpointError(
+            f"the run is not finished: step {step} of {steps_planned}",
+            where=str(checkpoint),
+            remedy="run the same `whisper-aut train` command again to finish it",
+        )
+    return checkpoint
 
 
 def _write(

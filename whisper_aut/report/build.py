@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.report.content import Report, run_section
-from whisper_aut.report.gate import GateVerdict, judge
+from whisper_aut.report.gate import Gate, GateVerdict, judge
 from whisper_aut.report.html import render_html
 from whisper_aut.report.markdown import render_markdown, terminal_table
 from whisper_aut.report.runlog import read_run
@@ -34,8 +34,9 @@ def build_report(
     run_dir: Path | None,
     probe_json: Path,
     out_dir: Path,
-    max_drop: Mapping[str, float],
+    gate: Gate | None = None,
     notes: Sequence[str] = (),
+    junit: Path | None = None,
 ) -> ReportPaths:
     """Write ``report.html``, ``report.md`` and ``report.json`` into ``out_dir``.
 
@@ -46,14 +47,15 @@ def build_report(
         run_dir: folder that training wrote; None reports the probe alone.
         probe_json: results that the probe wrote.
         out_dir: made where it is not there.
-        max_drop: task to allowed drop in points under strict/trimmed (``parse_max_drop``).
+        gate: bounds on changes under strict/trimmed; none where None.
         notes: sentences for the reader, e.g. where the data of a demonstration come from.
+        junit: a file for the gate's checks as JUnit XML.
 
     Raises:
-        ProbeError: the results cannot be used, ``max_drop`` names a task that they lack, or nothing can be written.
+        ProbeError: the results cannot be used, the gate names a task that they lack, or nothing can be written.
         CheckpointError: ``run_dir`` holds no run, or a damaged one.
     """
-    report = gather(run_dir=run_dir, probe_json=probe_json, max_drop=max_drop, notes=notes)
+    report = gather(run_dir=run_dir, probe_json=probe_json, gate=gate or Gate(), notes=notes)
     paths = ReportPaths(
         html=out_dir / "report.html",
         markdown=out_dir / "report.md",
@@ -66,6 +68,8 @@ def build_report(
         write_whole(paths.html, render_html(report))
         write_whole(paths.markdown, render_markdown(report))
         write_whole(paths.json, report.to_json())
+        if junit is not None:
+            write_whole(junit, report.gate.junit())
     except OSError as error:
         raise ProbeError(
             f"the report cannot be written: {error}", where=str(out_dir), remedy="give a folder that can be written"
@@ -73,9 +77,7 @@ def build_report(
     return paths
 
 
-def gather(
-    *, run_dir: Path | None, probe_json: Path, max_drop: Mapping[str, float], notes: Sequence[str] = ()
-) -> Report:
+def gather(*, run_dir: Path | None, probe_json: Path, gate: Gate, notes: Sequence[str] = ()) -> Report:
     """Everything that the report says, before it takes a form. Arguments and errors as in ``build_report``."""
     probe = ProbeReport.from_json(probe_json)
     _check_finite(probe, probe_json)
@@ -91,7 +93,7 @@ def gather(
         title=name or named_after,
         summary=summarise(probe, rows),
         rows=rows,
-        gate=judge(rows, max_drop),
+        gate=judge(rows, gate),
         notes=list(notes),
         missing=missing,
         probe=probe,

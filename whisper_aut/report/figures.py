@@ -30,6 +30,7 @@ class Line:
     style: str  # class of the style sheet
     points: Points
     marked: bool = False  # a mark on each point
+    spans: Sequence[tuple[float, float, float]] = ()  # (x, low, high): an upright line, e.g. an interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def line_chart(
         return Markup('<p class="absent">not recorded</p>')
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
+    ys += [y for line in lines for _, low, high in line.spans for y in (low, high)]
     across = make_scale(min(0.0, *xs), max(xs), num_ticks=6 if size == "wide" else 4, tight=True)
     up = make_scale(0.0 if from_zero else min(ys), max(ys), num_ticks=5)
     label = form or _tick
@@ -254,8 +256,15 @@ def line_chart(
         if line.marked
         for x, y in line.points
     )
+    spans = Markup("").join(
+        Markup('<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y1="{top:.1f}" y2="{bottom:.1f}"/>').format(
+            style=line.style, x=across.percent(x), top=y_px(high), bottom=y_px(low)
+        )
+        for line in lines
+        for x, low, high in line.spans
+    )
     return Markup(
-        '<svg class="chart{named}" height="{height}" role="img" aria-label="{title}">{grid}'
+        '<svg class="chart{named}" height="{height}" role="img" aria-label="{title}">{grid}{spans}'
         '<svg viewBox="0 0 1000 {height}" preserveAspectRatio="none" width="100%" height="{height}" '
         'overflow="visible">{curves}</svg>{marks}{names}</svg>'
     ).format(
@@ -263,6 +272,7 @@ def line_chart(
         height=height,
         title=title,
         grid=grid,
+        spans=spans,
         curves=curves,
         marks=marks,
         names=_end_labels(lines, y_px, height),
