@@ -230,7 +230,8 @@ def test_the_paper_protocol_trains_on_train_and_validation(fixed):
 def test_the_protocols_of_xares_train_on_the_training_part_alone(fixed):
     features, arrays = fixed
     classes, valid = arrays.class_ids, (features[VALID], arrays.class_ids[VALID])
-    normed = fit_predict_normed(features[TRAIN], classes[TRAIN], features[TEST], num_classes=4, seed=3, valid=valid)
+    begun = predict.beginning(3, "test")
+    normed = fit_predict_normed(features[TRAIN], classes[TRAIN], features[TEST], num_classes=4, seed=begun, valid=valid)
     assert np.array_equal(PROTOCOLS["xares"].predict(features, arrays, 3).answers[0, TEST], normed)
     near = predict_neighbours(features[TRAIN], classes[TRAIN], features[TEST], num_classes=4)
     assert np.array_equal(PROTOCOLS["xares-knn"].predict(features, arrays, 3).answers[0, TEST], near)

@@ -12,6 +12,7 @@ import numpy as np
 
 from whisper_aut.constants import Context
 from whisper_aut.probe.arrays import TaskArrays, task_arrays
+from whisper_aut.probe.packed import pack
 from whisper_aut.probe.power import (
     cohens_g,
     design_effect,
@@ -72,11 +73,11 @@ def compare(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Of one encoder over the tested clips: which it gets right (float [N], a share where runs are averaged), and each
-    run's accuracy."""
+    """Of one encoder over the tested clips: its answers in the runs that count (int [R, N]), which clips it gets right
+    (float [N], a share where runs are averaged), and each run's accuracy."""
 
+    answers: np.ndarray
     correct: np.ndarray
-    averaged: bool
     per_run: list[float]
 
 
@@ -85,9 +86,14 @@ def _by_accuracy(predictions: Sequence[Predictions], arrays: TaskArrays, classes
     folds, groups, labels = arrays.folds[rows], arrays.groups[rows], np.array(classes)[arrays.class_ids[rows]]
     outcomes = []
     for found in predictions:
-        hits = found.answers[:, rows] == arrays.class_ids[rows]  # [R, N]
-        correct = (hits.mean(axis=0) if found.averaged else hits[0]).astype(np.float64)
-        outcomes.append(_Outcome(correct, found.averaged, _per_run([accuracy(run) for run in hits])))
+        answers = found.answers[:, rows]
+        hits = answers == arrays.class_ids[rows]  # [R, N]
+        counted = answers if found.averaged else answers[:1]
+        outcomes.append(
+            _Outcome(
+                counted, correct_shares(counted, arrays.class_ids[rows]), _per_run([accuracy(run) for run in hits])
+            )
+        )
     scores = [
         Score(
             value=accuracy(outcome.correct),
@@ -95,19 +101,37 @@ def _by_accuracy(predictions: Sequence[Predictions], arrays: TaskArrays, classes
             per_fold=list(accuracy_by(outcome.correct, folds).values()),
             per_class=accuracy_by(outcome.correct, labels),
             per_run=outcome.per_run,
+            num_counted=len(outcome.answers),
+            answers=pack(outcome.answers),
         )
         for outcome in outcomes
     ]
+    averaged = predictions[0].averaged
     base, *others = outcomes
-    return scores, [_of_outcomes(base, one, groups, seed) for one in others]
+    return scores, [compare_pair(base.correct, one.correct, groups, averaged=averaged, seed=seed) for one in others]
 
 
-def _of_outcomes(base: _Outcome, other: _Outcome, groups: np.ndarray, seed: int) -> Comparison:
-    differences = other.correct - base.correct
-    num_gained, num_lost = gained_and_lost(base.correct, other.correct)
+def correct_shares(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Share of the runs that get each clip right, float64 [N]; answers int [R, N], truth int [N]."""
+    shares: np.ndarray = (answers == truth).mean(axis=0, dtype=np.float64)
+    return shares
+
+
+def compare_pair(base: np.ndarray, other: np.ndarray, groups: np.ndarray, *, averaged: bool, seed: int) -> Comparison:
+    """Two encoders on the same clips.
+
+    Args:
+        base: share of runs that get each clip right, float [N]; 0 or 1 for a single run.
+        other: the same of the encoder that is held against it.
+        groups: int [N], recordings.
+        averaged: whether the shares are means over draws: then signs are flipped by recording, else McNemar's test.
+        seed: of the resampling.
+    """
+    differences = other - base
+    num_gained, num_lost = gained_and_lost(base, other)
     num_clips, effect = len(differences), design_effect(differences, groups)
     interval = bootstrap_interval(differences, groups, seed=seed)
-    if base.averaged:
+    if averaged:
         return Comparison(
             delta=100.0 * float(np.mean(differences)),
             interval=interval,

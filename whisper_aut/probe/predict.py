@@ -66,7 +66,7 @@ def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predic
                 arrays.targets[train],
                 asked,
                 num_classes=arrays.num_classes,
-                seed=_beginning(seed + run, split.fold),
+                seed=beginning(seed + run, split.fold),
                 valid=valid,
             )
     return Predictions(answers, notes=_notes_on_parts(arrays))
@@ -123,7 +123,7 @@ def _number(fold: int | str) -> int:
     return 0 if isinstance(fold, str) else fold & 0xFFFF
 
 
-def _beginning(seed: int, fold: int | str) -> int:
+def beginning(seed: int, fold: int | str) -> int:
     """Of seed and fold, not of the encoder: all encoders' heads begin alike."""
     return int(np.random.SeedSequence([seed, _number(fold)]).generate_state(1)[0])
 

@@ -38,6 +38,7 @@ class EncoderRecord(Record):
     weights_sha256: str
     num_parameters: int
     width: int = Field(description="D, the size of one state")
+    made_by: str = Field(default="", description="The command that wrote it, where an export says so")
     num_layers: int = Field(default=1, description="States to choose from, the first block's input included")
     notes: list[str] = Field(default_factory=list, description="What the reader of a result must know of the encoder")
 
@@ -52,6 +53,11 @@ class Score(Record):
     per_run: list[float] = Field(
         default_factory=list,
         description="By seed of the head (the first is the value) or by draw (the mean is); empty for one run",
+    )
+    num_counted: int = Field(default=1, description="Runs that the value is made of: 1, or all draws")
+    answers: str = Field(
+        default="",
+        description="Packed (whisper_aut.probe.packed): class numbers [num_counted, tested clips]; empty for mAP",
     )
 
 
@@ -100,6 +106,8 @@ class TaskResult(Record):
     num_groups: int = Field(description="Distinct recordings among the tested clips")
     classes: list[str]
     licenses: list[str]
+    truth: str = Field(default="", description="Packed: class number of each tested clip; empty for mAP")
+    groups: str = Field(default="", description="Packed: recording of each tested clip; empty for mAP")
     chance: float = Field(
         description="Percent without hearing anything: accuracy of the largest class, or mAP of scores at random"
     )

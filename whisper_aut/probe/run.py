@@ -20,6 +20,7 @@ from whisper_aut.probe.compare import compare
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder, Statistic
 from whisper_aut.probe.encoders.load import load_probed, role_of
+from whisper_aut.probe.packed import pack
 from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, Layer, Protocol, ProtocolName, variant
 from whisper_aut.probe.request import check_encoders, check_labels, choose_protocols, load_tasks
 from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, ProtocolResult, TaskResult
@@ -152,6 +153,7 @@ def _embed_all(spec: str, base: Kind | None, plan: _Plan) -> _Embedded:
         role=role_of(encoder.kind, base),
         name=spec,
         weights_sha256=encoder.weights_sha256,
+        made_by=encoder.made_by,
         num_parameters=encoder.num_parameters,
         width=encoder.width,
         num_layers=encoder.num_layers,
@@ -234,6 +236,8 @@ def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
         num_groups=len(np.unique(arrays.groups[tested])),
         classes=task.classes,
         licenses=sorted({clip.license for clip in task.clips}),
+        truth=pack(arrays.class_ids[tested]) if arrays.label_matrix is None else "",
+        groups=pack(arrays.groups[tested]) if arrays.label_matrix is None else "",
         chance=chance(arrays),
         results=results,
     )

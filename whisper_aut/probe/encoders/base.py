@@ -64,6 +64,7 @@ class ProbedEncoder(ABC):
     trims: bool = False  # whether ``trimmed`` differs from ``full``
     statistic: Statistic | None = None  # the only one that makes sense, whatever the protocol asks
     notes: tuple[str, ...] = ()  # what the reader of a result must know of the encoder
+    made_by: str = ""  # the command that wrote the folder, where an export says so
 
     @property
     def kind(self) -> Kind:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from whisper_aut.model.base import load_encoder
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder
 from whisper_aut.probe.encoders.floors import logmel, mfcc
@@ -37,7 +40,19 @@ def load_probed(spec: str, seed: int = 0) -> ProbedEncoder:
         if hugging_face_config(source).model_type == "whisper":
             return WhisperProbed(load_encoder(source))  # our own path computes any length and every layer
         return load_hugging_face(source, spec)
-    return WhisperProbed(load_encoder(spec))
+    encoder = WhisperProbed(load_encoder(spec))
+    encoder.made_by = _made_by(Path(spec))
+    return encoder
+
+
+def _made_by(folder: Path) -> str:
+    """The command in an export's ``whisper_aut.json``; empty for any other encoder."""
+    try:
+        found = json.loads((folder / "whisper_aut.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    command = found.get("command") if isinstance(found, dict) else None
+    return command if isinstance(command, str) else ""
 
 
 def role_of(encoder: Kind, base: Kind | None) -> Role:
