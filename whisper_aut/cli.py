@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from whisper_aut.probe.tasks.benchmark import Benchmark
+    from whisper_aut.report.build import ReportPaths
+    from whisper_aut.report.gate import Gate
     from whisper_aut.train.loop import Prepared
 
 app = typer.Typer(
@@ -34,6 +36,8 @@ app = typer.Typer(
 )
 manifest_app = typer.Typer(help="Check and summarise manifests, the tables of clips.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
+report_app = typer.Typer(invoke_without_command=True)
+app.add_typer(report_app, name="report")
 tasks_app = typer.Typer(help="Benchmarks to probe on: list them, fetch their data.", invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 
@@ -190,37 +194,77 @@ def probe(
     print(f"probed: {out / 'probe.json'}\nnext: {following}")
 
 
-@app.command()
+_MAX_DROP = typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK dropped more. Repeatable.")
+_MIN_GAIN = typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK gained less. Repeatable.")
+_GATE = typer.Option(
+    help="What is held against those points: estimate (the change), lenient (fail only where the 95% interval proves a "
+    "breach), strict (pass only where it rules one out)."
+)
+_JUNIT = typer.Option(help="File for the gate's checks as JUnit XML.")
+
+
+@report_app.callback()
 def report(
-    probe_json: Annotated[Path, typer.Option("--probe", help="probe.json, written by `whisper-aut probe`.")],
+    context: typer.Context,
+    probe_json: Annotated[
+        Path | None, typer.Option("--probe", help="probe.json, written by `whisper-aut probe`. Needed.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the training run, for curves and data.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json.")] = Path("report"),
-    max_drop: Annotated[
-        list[str] | None, typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK dropped more. Repeatable.")
-    ] = None,
-    min_gain: Annotated[
-        list[str] | None, typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK gained less. Repeatable.")
-    ] = None,
-    gate: Annotated[
-        str,
-        typer.Option(
-            help="What is held against those points: estimate (the change), lenient (fail only where the 95% interval "
-            "proves a breach), strict (pass only where it rules one out)."
-        ),
-    ] = "estimate",
-    junit: Annotated[Path | None, typer.Option(help="File for the gate's checks as JUnit XML.")] = None,
+    max_drop: Annotated[list[str] | None, _MAX_DROP] = None,
+    min_gain: Annotated[list[str] | None, _MIN_GAIN] = None,
+    gate: Annotated[str, _GATE] = "estimate",
+    junit: Annotated[Path | None, _JUNIT] = None,
     note: Annotated[list[str] | None, typer.Option(help="A sentence for the reader. Repeatable.")] = None,
 ) -> None:
-    """Write the report and close the gate."""
+    """Write the report and close the gate; `report compare` holds two probes against each other."""
+    if context.invoked_subcommand is not None:
+        return
+    if probe_json is None:
+        raise ProbeError("there is nothing to report", remedy="give --probe and what `whisper-aut probe` wrote")
     from whisper_aut.report.build import build_report
+
+    asked = _gate(max_drop, min_gain, gate)
+    _finish(build_report(run_dir=run, probe_json=probe_json, out_dir=out, gate=asked, notes=note or [], junit=junit))
+
+
+@report_app.command("compare")
+def report_compare(
+    a: Annotated[Path, typer.Argument(help="probe.json of the one run.")],
+    b: Annotated[Path, typer.Argument(help="probe.json of the other, which is held against it.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json.")] = Path("compared"),
+    encoder_a: Annotated[str, typer.Option("--a", help="Encoder in A; its adapted one if left out.")] = "",
+    encoder_b: Annotated[str, typer.Option("--b", help="Encoder in B; its adapted one if left out.")] = "",
+    max_drop: Annotated[list[str] | None, _MAX_DROP] = None,
+    min_gain: Annotated[list[str] | None, _MIN_GAIN] = None,
+    gate: Annotated[str, _GATE] = "estimate",
+    junit: Annotated[Path | None, _JUNIT] = None,
+) -> None:
+    """What the encoder of B gains and loses beside that of A, clip by clip, where both files probed the same.
+
+    The files hold every answer, so that intervals and tests are paired as within one probe. report.md is made for a
+    pull request.
+    """
+    from whisper_aut.report.beside import read_side
+    from whisper_aut.report.build import build_comparison
+    from whisper_aut.resources import command_line
+
+    sides = read_side(a, encoder_a), read_side(b, encoder_b)
+    asked = _gate(max_drop, min_gain, gate)
+    _finish(build_comparison(*sides, command=command_line(), out_dir=out, gate=asked, junit=junit))
+
+
+def _gate(max_drop: list[str] | None, min_gain: list[str] | None, rule: str) -> Gate:
     from whisper_aut.report.gate import GATE_RULES, Gate, parse_points
 
-    asked = Gate(
+    return Gate(
         parse_points(max_drop or [], "--max-drop"),
         parse_points(min_gain or [], "--min-gain"),
-        _one_of("gate", gate, GATE_RULES),
+        _one_of("gate", rule, GATE_RULES),
     )
-    paths = build_report(run_dir=run, probe_json=probe_json, out_dir=out, gate=asked, notes=note or [], junit=junit)
+
+
+def _finish(paths: ReportPaths) -> None:
     print(f"{paths.table}\nreport: {paths.html}")
     paths.gate.raise_if_failed(paths.html)
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from whisper_aut.errors import CheckpointError, GateFailed, ProbeError
+from whisper_aut.probe.results import ProbeReport
 from whisper_aut.report.build import build_report, gather
 from whisper_aut.report.content import Report
 from whisper_aut.report.gate import Gate
@@ -132,7 +133,8 @@ def test_the_json_reads_back_equal(probe_json: Path, run_dir: Path, tmp_path: Pa
     options = {"run_dir": run_dir, "probe_json": probe_json, "gate": Gate({"instruments": 1.0}), "notes": ["a note"]}
     paths = build_report(out_dir=tmp_path, **options)
     report = Report.from_json(paths.json)
-    assert report == gather(**options)
+    del options["probe_json"]
+    assert report == gather(ProbeReport.from_json(probe_json), probe_json, **options)
     assert report.schema_version == 3
     assert report.gate.checks[0].task == "instruments" and not report.gate.passed
 

@@ -64,7 +64,7 @@ def test_the_report_shows_layers_in_all_its_forms(made: ModuleType, tmp_path: Pa
     assert "| base | 3 | 61.5 (layer 1), 50.0 |" in markdown and "| mfcc | 1 | 33.0 |" in markdown
     layers = make_layers().model_copy(update={"tasks": [], "left_out": ["fsd50k"]})
     (tmp_path / "probe.json").write_text(probe.model_copy(update={"layers": layers}).to_json())
-    paths = build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out", max_drop={})
+    paths = build_report(run_dir=None, probe_json=tmp_path / "probe.json", out_dir=tmp_path / "out")
     assert "fsd50k layer by layer: its clips have several labels" in paths.html.read_text()
     assert "fsd50k layer by layer" in paths.markdown.read_text()
     without = made.make_probe(made.make_task("a", made.make_result(60, 10, 3, 1e-6)))

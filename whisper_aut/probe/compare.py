@@ -41,7 +41,13 @@ Judged = tuple[list[Score], list[Comparison]]  # of every encoder, and of every 
 
 
 def compare(
-    task: Task, protocol: Protocol, context: Context, features: Sequence[np.ndarray], notes: Sequence[str], seed: int
+    task: Task,
+    protocol: Protocol,
+    context: Context,
+    features: Sequence[np.ndarray],
+    notes: Sequence[str],
+    seed: int,
+    device: str = "cpu",
 ) -> ProtocolResult:
     """Probe all encoders under one protocol and hold each against the first.
 
@@ -52,9 +58,10 @@ def compare(
         features: of each encoder, as the protocol's ``predict`` takes them; the base first.
         notes: additions to the rules, e.g. what was cut.
         seed: of heads and resampling.
+        device: of large heads.
     """
     arrays = task_arrays(task)
-    predictions = [protocol.predict(one, arrays, seed) for one in features]
+    predictions = [protocol.predict(one, arrays, seed, device) for one in features]
     assert len({found.notes for found in predictions}) == 1, "the splits do not depend on the encoder"
     judge = _by_accuracy if arrays.label_matrix is None else _by_ranking
     scores, comparisons = judge(predictions, arrays, task.classes, seed)

@@ -180,6 +180,8 @@ def fit_predict_logistic(
     test_features: np.ndarray,
     inner: InnerSplits,
     refit: np.ndarray | None = None,
+    *,
+    device: str = "cpu",
 ) -> tuple[np.ndarray, float]:
     """L2 logistic regression on standardised features, C chosen by the inner splits.
 
@@ -195,17 +197,18 @@ def fit_predict_logistic(
         test_features: float32 [N_test, D].
         inner: splits of the N training clips.
         refit: those of the N that the head with the chosen C is fitted on; all of them where None.
+        device: where the products are computed.
 
     Returns:
         Class numbers int [N_test] or logits float64 [N_test, C]; and the chosen C.
     """
     loss = np.zeros(len(C_GRID))
     for fit, held_out in inner.splits:
-        heads = _fits(train_features[fit], train_targets[fit], C_GRID)
+        heads = _fits(train_features[fit], train_targets[fit], C_GRID, device)
         loss += [head.loss(train_features[held_out], train_targets[held_out]) for head in heads]
     chosen = C_GRID[int(np.argmin(loss))]  # the grid ascends, argmin takes the first of equals
     rows = slice(None) if refit is None else refit
-    (head,) = _fits(train_features[rows], train_targets[rows], (chosen,))
+    (head,) = _fits(train_features[rows], train_targets[rows], (chosen,), device)
     return head.answers(test_features), chosen
 
 
@@ -233,10 +236,10 @@ class _Head:
         return float(-log_probabilities[np.arange(len(columns)), columns].sum())
 
 
-def _fits(features: np.ndarray, targets: np.ndarray, grid: Sequence[float]) -> Iterator[_Head]:
+def _fits(features: np.ndarray, targets: np.ndarray, grid: Sequence[float], device: str) -> Iterator[_Head]:
     scaler = StandardScaler().fit(features.astype(np.float64))
     class_ids, numbers = (None, targets) if targets.ndim == 2 else np.unique(targets, return_inverse=True)
-    path = LogisticPath(_scaled(scaler, features), numbers)
+    path = LogisticPath(_scaled(scaler, features), numbers, device=device)
     return (_Head(scaler, class_ids, fit) for fit in path.fits(grid))
 
 

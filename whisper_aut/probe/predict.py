@@ -5,8 +5,8 @@ Legend: N clips, K layers, D embedding width, C classes, R runs (seeds of a head
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -33,11 +33,20 @@ class Predictions:
     notes: tuple[str, ...] = ()
 
 
-# Features are float32 [N, D], or [N, K, D] of all layers for a learned weighted sum. The int is the seed.
-Predict = Callable[[np.ndarray, TaskArrays, int], Predictions]
+class Predict(Protocol):
+    """A protocol's way to its answers.
+
+    Features are float32 [N, D], or [N, K, D] of all layers for a learned weighted sum. ``device`` is where large
+    products are computed; a result depends on it no more than on the order of a sum. Small heads, thousands of steps
+    of microseconds, stay on the CPU.
+    """
+
+    def __call__(self, features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+        """Every tested clip's answers."""
+        ...
 
 
-def predict_paper(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
+def predict_paper(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
     """``nn.Linear``; everything that is not tested trains."""
     answers = _unanswered(arrays, NUM_SEEDS)
     for split in outer_splits(arrays.folds, arrays.groups):
@@ -49,7 +58,7 @@ def predict_paper(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predic
     return Predictions(answers, notes=_notes_on_parts(arrays))
 
 
-def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
+def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
     """``nn.LayerNorm`` and ``nn.Linear``; an official validation part chooses the epoch and does not train.
 
     Every fold's head begins elsewhere. One beginning for all folds makes their errors go together, which doubled the
@@ -72,7 +81,7 @@ def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predic
     return Predictions(answers, notes=_notes_on_parts(arrays))
 
 
-def predict_by_neighbours(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
+def predict_by_neighbours(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
     """Training clips vote; an official validation part does not."""
     answers = _unanswered(arrays, 1)
     for split in outer_splits(arrays.folds, arrays.groups):
@@ -83,7 +92,7 @@ def predict_by_neighbours(features: np.ndarray, arrays: TaskArrays, seed: int) -
     return Predictions(answers, notes=_notes_on_parts(arrays))
 
 
-def predict_strict(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
+def predict_strict(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
     """Logistic regression, C chosen inside the training folds or on the official validation part."""
     answers = _unanswered(arrays, 1)
     ungrouped = []
@@ -92,7 +101,7 @@ def predict_strict(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predi
         if not inner.grouped:
             ungrouped.append(split.fold)
         answers[0, split.test], _ = fit_predict_logistic(
-            features[rows], arrays.targets[rows], features[split.test], inner, refit
+            features[rows], arrays.targets[rows], features[split.test], inner, refit, device=device
         )
     notes = _notes_on_parts(arrays)
     if ungrouped:
@@ -101,7 +110,7 @@ def predict_strict(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predi
     return Predictions(answers, notes=notes)
 
 
-def predict_few_shot(features: np.ndarray, arrays: TaskArrays, seed: int) -> Predictions:
+def predict_few_shot(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
     """A handful of training clips a class, drawn several times; of tasks whose clips have one class each."""
     assert arrays.label_matrix is None, "a clip with several labels is no shot of one class"
     answers = _unanswered(arrays, NUM_DRAWS)

@@ -91,7 +91,7 @@ def run_probe(
         every_layer: analyse all layers as well (``whisper_aut.probe.layers``).
         seed: of heads, inner folds, resampling and random weights.
         cache_dir: of embeddings; safe to share between encoders, tasks and runs.
-        device: of the encoder: 'cpu' or 'cuda'.
+        device: of the encoders and of large heads: 'cpu' or 'cuda'.
         precision: of the encoder; bfloat16 is autocast.
         refold_leaky: deal the folds of a task anew by group where a group stands in several; refused otherwise.
         command: recorded in the results; this process's own where None.
@@ -121,7 +121,7 @@ def run_probe(
         compared = []
         for protocol, context in chosen:
             features = [_features(one.embeddings[task.name, context], protocol) for one in embedded]
-            compared.append(compare(task, protocol, context, features, _cut_notes(task, windows_sec), seed))
+            compared.append(compare(task, protocol, context, features, _cut_notes(task, windows_sec), seed, device))
             progress.advance()
         results.append(_task_result(task, compared))
     report = ProbeReport(

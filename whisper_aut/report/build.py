@@ -10,6 +10,7 @@ from pathlib import Path
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
 from whisper_aut.probe.results import ProbeReport
+from whisper_aut.report.beside import Side, hold_against
 from whisper_aut.report.content import Report, run_section
 from whisper_aut.report.gate import Gate, GateVerdict, judge
 from whisper_aut.report.html import render_html
@@ -55,7 +56,25 @@ def build_report(
         ProbeError: the results cannot be used, the gate names a task that they lack, or nothing can be written.
         CheckpointError: ``run_dir`` holds no run, or a damaged one.
     """
-    report = gather(run_dir=run_dir, probe_json=probe_json, gate=gate or Gate(), notes=notes)
+    probe = ProbeReport.from_json(probe_json)
+    report = gather(probe, probe_json, run_dir=run_dir, gate=gate or Gate(), notes=notes)
+    return _write(report, out_dir, junit)
+
+
+def build_comparison(
+    a: Side, b: Side, *, command: str, out_dir: Path, gate: Gate | None = None, junit: Path | None = None
+) -> ReportPaths:
+    """Write the report on the encoder of ``b`` against that of ``a``, from their two files.
+
+    Args and errors as in ``build_report``; also ``ProbeError`` where the files have nothing in common.
+    """
+    probe, notes = hold_against(a, b, command)
+    report = gather(probe, b.path, run_dir=None, gate=gate or Gate(), notes=notes)
+    title = f"{Path(b.encoder.name).name} against {Path(a.encoder.name).name}"
+    return _write(report.model_copy(update={"title": title, "missing": []}), out_dir, junit)
+
+
+def _write(report: Report, out_dir: Path, junit: Path | None) -> ReportPaths:
     paths = ReportPaths(
         html=out_dir / "report.html",
         markdown=out_dir / "report.md",
@@ -77,9 +96,10 @@ def build_report(
     return paths
 
 
-def gather(*, run_dir: Path | None, probe_json: Path, gate: Gate, notes: Sequence[str] = ()) -> Report:
+def gather(
+    probe: ProbeReport, probe_json: Path, *, run_dir: Path | None, gate: Gate, notes: Sequence[str] = ()
+) -> Report:
     """Everything that the report says, before it takes a form. Arguments and errors as in ``build_report``."""
-    probe = ProbeReport.from_json(probe_json)
     _check_finite(probe, probe_json)
     log = read_run(run_dir) if run_dir is not None else None
     rows = make_rows(probe)

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whisper_aut.progress import format_duration
 from whisper_aut.report import figures
+from whisper_aut.report.confusions import changed_confusions
 from whisper_aut.report.content import Report, RunSection, is_noncommercial, is_unknown
 from whisper_aut.report.layer_figures import class_key, embedding_map, layer_charts
 from whisper_aut.report.markdown import LEAKAGE, number, spread_lines
@@ -52,6 +53,7 @@ def _class_figures(report: Report) -> list[dict[str, object]]:
             "encoder": report.probe.encoders[number].name if len(adapted) > 1 else None,
             "chance": task.chance,
             "bars": figures.class_bars(r.scores[0].per_class, r.scores[number].per_class),
+            "confusions": changed_confusions(task, r, number),
         }
         for task in report.probe.tasks
         for r in task.results

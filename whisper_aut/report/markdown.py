@@ -9,6 +9,7 @@ from statistics import mean, stdev
 
 from whisper_aut.probe.results import LayerAnalysis
 from whisper_aut.progress import format_duration
+from whisper_aut.report.confusions import changed_confusions, told
 from whisper_aut.report.content import Report, RunSection, is_noncommercial
 from whisper_aut.report.verdict import Row, p_text, several_encoders, signed
 
@@ -107,6 +108,7 @@ def render_markdown(report: Report) -> str:
         "corrected over the tasks of one protocol and context. "
         "Bold: the rows that the verdict rests on.",
         _list("Spread over seeds and draws", spread_lines(report.rows)),
+        _list("Confusions that changed most", _confusions(report)),
         _list("Protocols", sorted({_rule(report, row) for row in report.rows})),
         f"B{encoders[1:]}.",  # the base comes first
         *(_layers(report.probe.layers) if report.probe.layers else []),
@@ -226,9 +228,24 @@ def _run(run: RunSection) -> list[str]:
     return parts
 
 
+def _confusions(report: Report) -> list[str]:
+    """A line a task and encoder that the verdict speaks of."""
+    of_task = {task.name: task for task in report.probe.tasks}
+    named = several_encoders(report.rows)
+    lines = []
+    for row in report.rows:
+        task = of_task[row.task]
+        result = next(one for one in task.results if (one.protocol, one.context) == (row.protocol, row.context))
+        if row.believed and (phrases := told(changed_confusions(task, result, row.encoder_number))):
+            lines.append(f"{row.task}{f', {row.encoder}' if named else ''}: {'; '.join(phrases)}")
+    return lines
+
+
 def _commands(report: Report) -> str:
     run = report.run.info.command if report.run and report.run.info else None
-    lines = [f"# train\n{run}" if run else "# train: not recorded", f"# probe\n{report.probe.command}"]
+    lines = [f"# train\n{run}" if run else "# train: not recorded"]
+    lines += [f"# export of {encoder.name}\n{encoder.made_by}" for encoder in report.probe.encoders if encoder.made_by]
+    lines.append(f"# probe\n{report.probe.command}")
     return fenced("\n".join(lines))
 
 
