@@ -116,14 +116,19 @@ def write_run_json(
         "command": command_line(),
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": package_versions(),
-        "machine": {
-            "cpu": _cpu_name(),
-            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
+        "machine": machine(),
     }
     write_whole(run_dir / "recipe.yaml", recipe_yaml)
     write_whole(run_dir / "run.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+
+def machine() -> dict[str, str | int | None]:
+    """Processor, its cores that are ours, and the GPU."""
+    return {
+        "cpu": _cpu_name(),
+        "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
 
 
 def _matters(key: str) -> bool:
