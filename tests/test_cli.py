@@ -16,6 +16,7 @@ from whisper_aut.cli import main
 COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
     ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
+    ["report", "compare"], ["watch"],
 ]  # fmt: skip
 
 
@@ -232,6 +233,8 @@ def test_benchmarks_are_listed_shown_and_missed(run, refused, tmp_path):
 def test_a_report_of_no_probe_and_a_gate_that_is_no_gate(refused, tmp_path):
     assert "probe.json" in refused("report", "--probe", tmp_path / "probe.json", "--out", tmp_path / "out")
     refused("report", "--probe", tmp_path / "probe.json", "--out", tmp_path / "out", "--max-drop", "digits")
+    assert "--probe" in refused("report", "--out", tmp_path / "out")
+    assert "a.json" in refused("report", "compare", tmp_path / "a.json", tmp_path / "b.json")
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ def _scikit_learn(features: np.ndarray, classes: np.ndarray, c: float, weights: 
     begun_sec = time.monotonic()
     reference = LogisticRegression(C=c, tol=1e-6, max_iter=5000).fit(features, classes)
     taken_sec = time.monotonic() - begun_sec
-    expected = _centred(reference.coef_.T)
+    found = reference.coef_.T  # [D, C]; of two classes [D, 1], the difference of both
+    expected = _centred(found if found.shape[1] > 1 else np.hstack([-found / 2, found / 2]))
     return {
         "scikit-learn, s": taken_sec,
         "scikit-learn, iterations": int(max(reference.n_iter_)),
