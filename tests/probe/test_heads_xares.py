@@ -122,9 +122,9 @@ def test_of_several_labels_each_gets_its_share_of_the_votes(blobs):
     labels[::4] |= np.eye(4, dtype=bool)[(classes[::4] + 1) % 4]
     ours = predict_neighbours(features[:200], labels[:200], features[200:], num_classes=4)
 
-    def softmax_of_cosine(distances: np.ndarray) -> np.ndarray:
-        return np.exp((1 - distances) / 0.07)
-
-    reference = KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights=softmax_of_cosine)
-    theirs = reference.fit(features[:200], labels[:200]).predict_proba(features[200:])
+    known = features[:200] / np.linalg.norm(features[:200], axis=0)  # each dimension over the clips, as in X-ARES
+    asked = features[200:] / np.linalg.norm(features[200:], axis=1, keepdims=True)
+    reference = KNeighborsClassifier(10, metric="precomputed", weights=lambda distances: np.exp(-distances / 0.07))
+    reference.fit(np.zeros((200, 200)), labels[:200])
+    theirs = reference.predict_proba(2 - asked @ known.T)  # distances are not negative
     np.testing.assert_allclose(ours, np.stack([of_class[:, 1] for of_class in theirs], axis=1), atol=1e-5)
