@@ -234,6 +234,7 @@ def test_a_report_of_no_probe_and_a_gate_that_is_no_gate(refused, tmp_path):
     assert "probe.json" in refused("report", "--probe", tmp_path / "probe.json", "--out", tmp_path / "out")
     refused("report", "--probe", tmp_path / "probe.json", "--out", tmp_path / "out", "--max-drop", "digits")
     assert "--probe" in refused("report", "--out", tmp_path / "out")
+    assert "without a bound" in refused("report", "--probe", tmp_path / "probe.json", "--gate", "strict")
     assert "a.json" in refused("report", "compare", tmp_path / "a.json", tmp_path / "b.json")
 
 

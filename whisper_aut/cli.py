@@ -156,7 +156,7 @@ def probe(
             help="last; a number from 0 (the first block's input); weighted: a learned sum; all: analyse each."
         ),
     ] = "last",
-    seed: Annotated[int, typer.Option(help="Of heads, draws, bootstrap and random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of heads, draws, bootstrap and random weights.", min=0, max=2**32 - 1)] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings; OUT/cache if left out.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
@@ -224,7 +224,7 @@ def report(
         raise ProbeError("there is nothing to report", remedy="give --probe and what `whisper-aut probe` wrote")
     from whisper_aut.report.build import build_report
 
-    asked = _gate(max_drop, min_gain, gate)
+    asked = _gate(max_drop, min_gain, gate, junit)
     _finish(build_report(run_dir=run, probe_json=probe_json, out_dir=out, gate=asked, notes=note or [], junit=junit))
 
 
@@ -250,33 +250,40 @@ def report_compare(
     from whisper_aut.resources import command_line
 
     sides = read_side(a, encoder_a), read_side(b, encoder_b)
-    asked = _gate(max_drop, min_gain, gate)
+    print(f"base: {sides[0].encoder.name} of {a}\nadapted: {sides[1].encoder.name} of {b}\n")
+    asked = _gate(max_drop, min_gain, gate, junit)
     _finish(build_comparison(*sides, command=command_line(), out_dir=out, gate=asked, junit=junit))
 
 
-def _gate(max_drop: list[str] | None, min_gain: list[str] | None, rule: str) -> Gate:
+def _gate(max_drop: list[str] | None, min_gain: list[str] | None, rule: str, junit: Path | None) -> Gate:
     from whisper_aut.report.gate import GATE_RULES, Gate, parse_points
 
-    return Gate(
+    gate = Gate(
         parse_points(max_drop or [], "--max-drop"),
         parse_points(min_gain or [], "--min-gain"),
         _one_of("gate", rule, GATE_RULES),
     )
+    if not gate.bounds() and (rule != "estimate" or junit is not None):
+        raise ProbeError("a gate without a bound lets everything pass", remedy="add --max-drop or --min-gain")
+    return gate
 
 
 def _finish(paths: ReportPaths) -> None:
-    print(f"{paths.table}\nreport: {paths.html}")
+    print(paths.table)
+    for check in paths.gate.checks:
+        print(f"gate: {'passed' if check.passed else 'FAILED'}: {check.text()}")
+    print(f"report: {paths.html}")
     paths.gate.raise_if_failed(paths.html)
 
 
 @app.command()
 def watch(
     run: Annotated[Path, typer.Argument(help="Folder of a training run; may not have begun yet.")],
-    task: Annotated[list[Path], typer.Option(help="Folder with clips.jsonl, as for `probe`. Repeatable.")],
+    task: Annotated[list[Path], typer.Option(help="Folder with clips.jsonl (no benchmark by name). Repeatable.")],
     out: Annotated[Path | None, typer.Option(help="Folder of results and watch.html; RUN/watch if left out.")] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="As for `probe`. Repeatable; strict if left out.")] = None,
     context: Annotated[list[str] | None, typer.Option(help="full or trimmed. Repeatable; trimmed if left out.")] = None,
-    seed: Annotated[int, typer.Option(help="Of heads and bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of heads and bootstrap.", min=0, max=2**32 - 1)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; one that training leaves free.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
     every: Annotated[float, typer.Option(help="Seconds between two looks for a new checkpoint.", min=0.1)] = 30.0,
@@ -442,7 +449,8 @@ def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> Non
             benchmark.license,
             str(found) if found else missing if data_root else "give --data-root",
         )
-    Console().print(table, markup=False)
+    # In a pipe there is no edge to wrap at.
+    Console(width=None if sys.stdout.isatty() else 240).print(table, markup=False)
 
 
 def _print_plan(prepared: Prepared) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import WhisperConfig, WhisperModel
 
-from whisper_aut.errors import ProbeError
+from whisper_aut.errors import AudioError, BaseModelError, ProbeError
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.probe.run import run_probe
@@ -344,3 +344,44 @@ def test_results_of_another_schema_are_refused(tmp_path, version):
     (tmp_path / "probe.json").write_text(json.dumps({"schema_version": version}))
     with pytest.raises(ProbeError, match=rf"schema version {version}, this whisper-aut reads 3"):
         ProbeReport.from_json(tmp_path / "probe.json")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"device": "tpu9"}, "no device 'tpu9'"), ({"device": "cuda:64"}, "'cuda:64' is not there")],
+)
+def test_a_device_that_is_not_there_is_refused_before_any_encoder(rows, write_task, tmp_path, settings, message):
+    with pytest.raises(ProbeError, match=message):
+        run_probe("mfcc", ["logmel"], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path, **settings)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_encoder(rows, write_task, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ProbeError, match="output folder cannot be written") as error:
+            run_probe("mfcc", ["logmel"], [write_task(rows)], out_dir=out, cache_dir=out / "cache")
+        assert "--out" in (error.value.remedy or "")
+    assert "embed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spec", ["", "random:", "hf: ", "pypi:nothing", "./nowhere"])
+def test_a_name_of_no_encoder_is_refused_before_any_encoder(rows, write_task, tmp_path, spec, capsys):
+    with pytest.raises(BaseModelError):
+        run_probe("mfcc", ["logmel", spec], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path)
+    assert "embed" not in capsys.readouterr().err
+
+
+def test_a_training_run_in_place_of_its_export_is_named(rows, write_task, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(BaseModelError, match="a training run, not a model") as error:
+        run_probe("mfcc", [str(tmp_path / "run")], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path)
+    assert "whisper-aut export" in (error.value.remedy or "")
+
+
+def test_audio_that_cannot_be_read_is_named_with_its_line(rows, write_task, tmp_path):
+    folder = write_task(rows)
+    (folder / rows[2]["audio"]).write_text("no sound")
+    with pytest.raises(AudioError) as error:
+        run_probe("mfcc", ["logmel"], [folder], out_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
+    assert "clips.jsonl:3" in (error.value.where or "")

@@ -1,5 +1,6 @@
 """Two probe files held against each other, compared with one probe of both encoders."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from whisper_aut.probe.protocols import PROTOCOLS
 from whisper_aut.probe.results import EncoderRecord, ProbeReport, ProtocolResult, TaskResult
 from whisper_aut.probe.tasks.labelled import LabelledClip, Task
 from whisper_aut.report.beside import hold_against, read_side
-from whisper_aut.report.build import build_comparison
+from whisper_aut.report.build import build_comparison, build_report
 from whisper_aut.report.gate import Gate
 
 NAMES = ("original", "first", "second")
@@ -114,6 +115,38 @@ def test_what_cannot_be_compared_is_named_and_left_out(task, features, files):
     other = replace(task, clips_sha256="cd" * 32)
     with pytest.raises(ProbeError, match="its clips, labels or folds are not the same"):
         hold_against(a, b._replace(probe=probe_of(other, features, "original", "second")), "command")
+
+
+def test_an_edited_score_is_not_believed(files):
+    text = files[0].read_text()
+    value = ProbeReport.from_json(files[0]).tasks[0].results[0].scores[1].value
+    files[0].write_text(text.replace(f'"value": {value}', '"value": 99.0', 1))
+    with pytest.raises(ProbeError, match=r"first: the score is 99\.00, its clips' answers make"):
+        read_side(files[0])
+    with pytest.raises(ProbeError, match="edited or damaged"):
+        build_report(run_dir=None, probe_json=files[0], out_dir=files[0].parent / "out")
+
+
+def test_answers_of_other_clips_are_not_believed(files):
+    raw = json.loads(files[0].read_text())
+    raw["tasks"][0]["truth"] = pack(np.zeros(60))
+    files[0].write_text(json.dumps(raw))
+    with pytest.raises(ProbeError, match="answers are damaged"):
+        read_side(files[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"schema_version": 3, "summary": {}, "probe": {}}', "this is a report"), ("{", "damaged"),
+     ('{"schema_version": 3}', "encoders: Field required")],
+)  # fmt: skip
+def test_what_is_no_probe_is_told_in_a_line(tmp_path, content, message):
+    (tmp_path / "p.json").write_text(content)
+    with pytest.raises(ProbeError, match=message) as error:
+        read_side(tmp_path / "p.json")
+    assert len(error.value.lines()) <= 3
+    with pytest.raises(ProbeError, match="this is a folder"):
+        read_side(tmp_path)
 
 
 def test_other_versions_and_seeds_are_said(task, features, files):

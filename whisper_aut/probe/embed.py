@@ -23,7 +23,7 @@ from torch import Tensor
 
 from whisper_aut.constants import FRAMES_PER_SEC, Context
 from whisper_aut.data.audio import read_waveform
-from whisper_aut.errors import ProbeError
+from whisper_aut.errors import AudioError, ProbeError
 from whisper_aut.probe.encoders.base import Pooling, ProbedEncoder, Statistic
 from whisper_aut.probe.tasks.labelled import LabelledClip, Task
 from whisper_aut.progress import Progress
@@ -236,13 +236,16 @@ def _decoded(encoder: ProbedEncoder, task: Task) -> Iterator[tuple[int, np.ndarr
 
 
 def _read(clip: LabelledClip, encoder: ProbedEncoder) -> np.ndarray:
-    return read_waveform(
-        clip.audio,
-        offset_sec=clip.offset_sec,
-        duration_sec=min(clip.duration_sec, encoder.window_sec),
-        clip_id=clip.id,
-        sample_rate=encoder.sample_rate,
-    )
+    try:
+        return read_waveform(
+            clip.audio,
+            offset_sec=clip.offset_sec,
+            duration_sec=min(clip.duration_sec, encoder.window_sec),
+            clip_id=clip.id,
+            sample_rate=encoder.sample_rate,
+        )
+    except AudioError as error:
+        raise AudioError(error.what, where=f"{clip.where}: {clip.audio}", remedy=error.remedy) from None
 
 
 def _read_cache(path: Path, shape: tuple[int, int, int]) -> np.ndarray | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.encoders.load import check_spec
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName
 from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.tasks.labelled import Task
@@ -46,12 +50,50 @@ def check_encoders(encoders: Sequence[str]) -> None:
 
     Raises:
         ProbeError: there is none, or one twice.
+        BaseModelError: one is no encoder, as far as its name or its folder can tell.
     """
     if not encoders:
         raise ProbeError("no encoder is given to compare with the base", remedy="give one or more with --encoder")
     for spec, count in Counter(encoders).items():
         if count > 1:
             raise ProbeError(f"the encoder '{spec}' is given {count} times", remedy="give it once")
+    for spec in encoders:
+        check_spec(spec)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ProbeError: not cpu, cuda or cuda:N, or no such GPU.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in {"cpu", "cuda"}:
+        raise ProbeError(f"there is no device '{device}'", remedy="give cpu, cuda or cuda:N")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ProbeError(
+            f"the device '{device}' is not there: torch sees {torch.cuda.device_count()} GPU(s)",
+            remedy="give --device cpu, or see `whisper-aut doctor`",
+        )
+
+
+def check_folder(folder: Path) -> None:
+    """Make the output folder, so that hours of embedding do not end in front of a closed door.
+
+    Raises:
+        ProbeError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ProbeError(
+            f"the output folder cannot be written: {error.strerror}", where=str(folder), remedy="give another --out"
+        ) from None
 
 
 def load_tasks(specs: Sequence[Path | str], data_root: Path | None, refold_leaky: bool) -> list[Task]:

@@ -197,12 +197,22 @@ class ProbeReport(Record):
         Raises:
             ProbeError: missing, not JSON, or written by another version.
         """
+        if path.is_dir():
+            raise ProbeError("this is a folder", where=str(path), remedy=f"give the file, e.g. {path / 'probe.json'}")
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except OSError as error:
             raise ProbeError(
                 f"the probe results cannot be read: {error}", where=str(path), remedy="run `whisper-aut probe` first"
             ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ProbeError(
+                f"the probe results are damaged: {error}", where=str(path), remedy="probe again, or copy the file again"
+            ) from None
+        if isinstance(raw, dict) and "probe" in raw and "summary" in raw:
+            raise ProbeError(
+                "this is a report, not a probe's results", where=str(path), remedy="give the probe.json that it is of"
+            )
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise ProbeError(
@@ -213,4 +223,10 @@ class ProbeReport(Record):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise ProbeError(f"the probe results are damaged: {error}", where=str(path), remedy="probe again") from None
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise ProbeError(
+                f"the probe results are damaged: {field}: {first['msg'].removeprefix('Value error, ')}",
+                where=str(path),
+                remedy="probe again, or copy the file again",
+            ) from None

@@ -19,10 +19,17 @@ from whisper_aut.probe.arrays import chance, task_arrays
 from whisper_aut.probe.compare import compare
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder, Statistic
-from whisper_aut.probe.encoders.load import load_probed, role_of
+from whisper_aut.probe.encoders.load import check_spec, load_probed, role_of
 from whisper_aut.probe.packed import pack
 from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, Layer, Protocol, ProtocolName, variant
-from whisper_aut.probe.request import check_encoders, check_labels, choose_protocols, load_tasks
+from whisper_aut.probe.request import (
+    check_device,
+    check_encoders,
+    check_folder,
+    check_labels,
+    choose_protocols,
+    load_tasks,
+)
 from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, ProtocolResult, TaskResult
 from whisper_aut.probe.splits import outer_splits, rows_tested
 from whisper_aut.probe.tasks.labelled import Task
@@ -111,6 +118,9 @@ def run_probe(
     loaded = load_tasks(tasks, data_root, refold_leaky)
     check_labels(loaded, [protocol for protocol, _ in chosen])
     check_encoders(encoders)
+    check_spec(base)
+    check_device(device)
+    check_folder(out_dir)
     plan = _Plan(tuple(loaded), tuple(chosen), layers_at, cache_dir, device, precision, seed)
     embedded = [_embed_all(base, None, plan)]
     embedded += [_embed_all(spec, embedded[0].kind, plan) for spec in encoders]

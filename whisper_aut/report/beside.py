@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whisper_aut.errors import ProbeError
-from whisper_aut.probe.compare import compare_pair, correct_shares
+from whisper_aut.probe.compare import check_answers, compare_pair, correct_shares
 from whisper_aut.probe.packed import unpack
 from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Score, TaskResult
 
@@ -40,6 +40,7 @@ def read_side(path: Path, name: str = "") -> Side:
         ProbeError: the file cannot be read, or the name fits none or several of its encoders.
     """
     probe = ProbeReport.from_json(path)
+    check_answers(probe, path)
     fitting = [
         number
         for number, encoder in enumerate(probe.encoders)

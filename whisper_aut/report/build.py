@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
+from whisper_aut.probe.compare import check_answers
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.report.beside import Side, hold_against
 from whisper_aut.report.content import Report, run_section
@@ -87,11 +88,16 @@ def _write(report: Report, out_dir: Path, junit: Path | None) -> ReportPaths:
         write_whole(paths.html, render_html(report))
         write_whole(paths.markdown, render_markdown(report))
         write_whole(paths.json, report.to_json())
+    except OSError as error:
+        raise ProbeError(
+            f"the report cannot be written: {error}", where=str(out_dir), remedy="give a folder that can be written"
+        ) from None
+    try:
         if junit is not None:
             write_whole(junit, report.gate.junit())
     except OSError as error:
         raise ProbeError(
-            f"the report cannot be written: {error}", where=str(out_dir), remedy="give a folder that can be written"
+            f"the gate's checks cannot be written: {error.strerror}", where=str(junit), remedy="give another --junit"
         ) from None
     return paths
 
@@ -101,6 +107,7 @@ def gather(
 ) -> Report:
     """Everything that the report says, before it takes a form. Arguments and errors as in ``build_report``."""
     _check_finite(probe, probe_json)
+    check_answers(probe, probe_json)
     log = read_run(run_dir) if run_dir is not None else None
     rows = make_rows(probe)
     missing = list(log.missing) if log else ["no training run was given: the report shows the probe alone"]

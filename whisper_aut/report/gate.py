@@ -68,8 +68,8 @@ class GateCheck(Record):
         )
         how = {
             "estimate": "",
-            "lenient": "; lenient: fails where all of the interval is below",
-            "strict": "; strict: passes where all of the interval is above",
+            "lenient": f"; lenient: fails where all of the interval is below {signed(self.least, 2)}",
+            "strict": f"; strict: passes where all of the interval is above {signed(self.least, 2)}",
         }[self.rule]
         return (
             f"{self.task}{of} {moved} points, {asked} (95% interval {low} to {high}, p {p_relation(self.p_value)}){how}"

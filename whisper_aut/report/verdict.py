@@ -128,8 +128,8 @@ def _basis(families: Collection[tuple[str, Context]]) -> tuple[str, Context] | N
 
 
 def several_encoders(rows: Sequence[Row]) -> bool:
-    """Whether more than one encoder is held against the base, so that each row must name its own."""
-    return len({row.encoder_number for row in rows}) > 1
+    """Whether each row must name its encoder: there are several, or one that is no adaptation of the base."""
+    return len({row.encoder_number for row in rows}) > 1 or any(row.role != "adapted" for row in rows)
 
 
 def _row(

@@ -148,10 +148,26 @@ def test_the_hash_of_ungrouped_clips_does_not_depend_on_the_folder(rows, write_t
 
 
 def test_parts_and_several_labels_are_read(rows, write_task):
+    for row in rows:
+        row["label"] = [row["label"]]
     rows[0].update(fold="valid", label=["low", "high"])
     task = load_task(write_task(rows))
     assert task.clips[0].fold == "valid" and task.clips[0].labels == ("low", "high")
     assert task.metric == "mAP" and task.clips[1].label == "high"
+
+
+def test_lists_and_texts_are_not_mixed(rows, write_task):
+    rows[3]["label"] = ["high"]
+    with pytest.raises(ProbeError, match=r"label of clip .* is a list, that of clip .* is one text") as error:
+        load_task(write_task(rows))
+    assert ":4" in (error.value.where or "")
+
+
+def test_a_file_in_place_of_the_folder_is_a_users_error(rows, write_task):
+    folder = write_task(rows)
+    with pytest.raises(ProbeError, match="a folder, not a file") as error:
+        load_task(folder / "clips.jsonl")
+    assert str(folder) in (error.value.remedy or "")
 
 
 def test_missing_files_are_named_up_to_three(rows, write_task):

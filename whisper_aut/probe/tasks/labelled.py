@@ -76,6 +76,8 @@ def load_task(folder: Path) -> Task:
         ProbeError: the manifest cannot be used; file:line, field and clip id are named.
     """
     manifest = folder / MANIFEST_NAME
+    if folder.is_file():
+        raise ProbeError("a task is a folder, not a file", where=str(folder), remedy=f"give {folder.parent}")
     try:
         text = manifest.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -96,7 +98,14 @@ def load_task(folder: Path) -> Task:
     clips = tuple(clip for clip, _ in parsed)
     refuse_duplicates(clips)
     refuse_missing(clips, str(manifest), remedy=f"put the audio where the manifest says, e.g. {clips[0].audio.parent}")
-    metric: Metric = "mAP" if any(is_list for _, is_list in parsed) else "accuracy"
+    of_lists = {is_list: clip for clip, is_list in parsed}
+    if len(of_lists) > 1:
+        raise ProbeError(
+            f"the label of clip {of_lists[True].id} is a list, that of clip {of_lists[False].id} is one text",
+            where=of_lists[True].where,
+            remedy="write a list for every clip (several labels, mean average precision), or one text for every clip",
+        )
+    metric: Metric = "mAP" if True in of_lists else "accuracy"
     return Task(name=root.name, folder=folder, clips=clips, clips_sha256=hash_clips(clips), metric=metric)
 
 
@@ -149,7 +158,7 @@ def _fold(row: dict[str, Any], where: str) -> Fold:
 def _text(row: dict[str, Any], field: str, where: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise _field_error(field, row, where, "text that is not empty")
+        raise _field_error(field, row, where, "text, in quotes, that is not empty")
     return value
 
 
