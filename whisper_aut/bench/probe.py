@@ -118,7 +118,7 @@ def made_up(num_clips: int, width: int, num_classes: int) -> tuple[np.ndarray, n
     rng = np.random.default_rng(0)
     classes = rng.integers(0, num_classes, num_clips)
     spectrum = np.geomspace(3, 0.05, width)
-    means = rng.normal(size=(num_classes, width)) * 0.6 * np.geomspace(1, 0.05, width)
+    means = rng.normal(size=(num_classes, width)) * 0.12 * np.geomspace(1, 0.05, width)  # classes overlap
     rotation, _ = np.linalg.qr(rng.normal(size=(width, width)))
     features = (means[classes] + rng.normal(size=(num_clips, width)) * spectrum) @ rotation
     features -= features.mean(axis=0)
@@ -130,7 +130,7 @@ def _scikit_learn(features: np.ndarray, classes: np.ndarray, c: float, weights: 
     from sklearn.linear_model import LogisticRegression
 
     begun_sec = time.monotonic()
-    reference = LogisticRegression(C=c, tol=1e-6, max_iter=5000).fit(features, classes)
+    reference = LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(features, classes)
     taken_sec = time.monotonic() - begun_sec
     found = reference.coef_.T  # [D, C]; of two classes [D, 1], the difference of both
     expected = _centred(found if found.shape[1] > 1 else np.hstack([-found / 2, found / 2]))

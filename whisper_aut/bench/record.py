@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from typing import Any
 import torch
 
 from whisper_aut.files import write_whole
-from whisper_aut.resources import command_line
 from whisper_aut.train.run_folder import machine, package_versions
 
 
@@ -24,7 +25,7 @@ def finish(numbers: dict[str, Any], out: Path | None) -> None:
     if out is not None:
         record = {
             "numbers": numbers,
-            "command": command_line(),
+            "command": shlex.join(["python", "-m", "whisper_aut.bench", *sys.argv[1:]]),
             "commit": _commit(),
             "date": datetime.now(UTC).date().isoformat(),
             "machine": machine() | {"threads": torch.get_num_threads()},
