@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whisper_aut.progress import format_duration
@@ -108,15 +110,26 @@ def _mixture_figure(run: RunSection) -> object:
     return figures.shares(asked, realised)
 
 
-def _rules(report: Report) -> list[tuple[str, int, list[str], str]]:
-    """(protocol, version, contexts, rules) without repetition, in the order of the table."""
-    contexts: dict[tuple[str, int, str], list[str]] = {}
+def _rules(report: Report) -> list[tuple[str, int, list[str], list[str], str]]:
+    """(protocol, version, contexts, tasks, rules) without repetition, in the order of the table.
+
+    Tasks are named where a protocol's rules are not the same for all of them.
+    """
+    places: dict[tuple[str, int, str], dict[tuple[str, str], None]] = {}  # a set that keeps the order
     for task in report.probe.tasks:
         for result in task.results:
-            seen = contexts.setdefault((result.protocol, result.version, result.rules), [])
-            if result.context not in seen:
-                seen.append(result.context)
-    return [(protocol, version, seen, rules) for (protocol, version, rules), seen in contexts.items()]
+            places.setdefault((result.protocol, result.version, result.rules), {})[result.context, task.name] = None
+    kinds = Counter(protocol for protocol, _, _ in places)
+    return [
+        (
+            protocol,
+            version,
+            list(dict.fromkeys(context for context, _ in seen)),
+            list(dict.fromkeys(task for _, task in seen)) if kinds[protocol] > 1 else [],
+            rules,
+        )
+        for (protocol, version, rules), seen in places.items()
+    ]
 
 
 def _versions(report: Report) -> list[tuple[str, str | None, str | None]]:
