@@ -104,7 +104,9 @@ def train(
 
         loaded = load_recipe(recipe, overrides or [])
         if dry_run:
-            _print_plan(prepare(loaded))
+            prepared = prepare(loaded)
+            prepared.plan.check_world_size(int(os.environ.get("WORLD_SIZE", "1")))
+            _print_plan(prepared)
             return
         run_dir = out or Path("runs") / recipe.stem
         newest = run_training(loaded, run_dir, stop)
@@ -455,7 +457,7 @@ def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> Non
 
 def _print_plan(prepared: Prepared) -> None:
     """What ``train --dry-run`` shows."""
-    from whisper_aut.train.estimate import estimate_run
+    from whisper_aut.train.estimate import ASSUMED_MFU, PEAK_TFLOPS, estimate_run, hours
 
     recipe, plan, stats = prepared.recipe, prepared.plan, prepared.plan.stats(prepared.steps)
     console = Console()
@@ -486,6 +488,11 @@ def _print_plan(prepared: Prepared) -> None:
         mean_text_tokens=prepared.corpus.mean_text_bytes() / 4,  # English byte-pair tokens have about four bytes
     )
     stages = ", ".join(f"ZeRO-{stage} {gb:.2f} GB" for stage, gb in estimate.gb_by_stage.items())
+    taken = "; ".join(
+        f"8 x {device} {one:.3g} h, {8 * one:.3g} GPU-hours"
+        for device in PEAK_TFLOPS
+        for one in [hours(estimate.total_flops, device, 8)]
+    )
     console.print(
         f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
         f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
@@ -496,6 +503,7 @@ def _print_plan(prepared: Prepared) -> None:
         f"{stages}\n"
         f"work (estimate): {estimate.total_flops / 1e15:.3g} PFLOP, "
         f"{estimate.total_flops / num_read / 1e9:.3g} GFLOP a clip, forward and backward\n"
+        f"time (estimate, at {ASSUMED_MFU:.0%} of the GPUs' bfloat16 peak): {taken}\n"
         f"base {prepared.base.spec} {prepared.base.weights_sha256[:12]}, manifests {prepared.corpus.fingerprint[:12]}, "
         f"plan {plan.fingerprint[:12]}",
         highlight=False,

@@ -8,7 +8,7 @@ from transformers import WhisperConfig
 from whisper_aut.config import TrainConfig
 from whisper_aut.constants import WINDOW_FRAMES
 from whisper_aut.model.loss import WhisperSummedLoss
-from whisper_aut.train.estimate import estimate_run, forward_flops
+from whisper_aut.train.estimate import PEAK_TFLOPS, estimate_run, forward_flops, hours
 
 LARGE_V3 = WhisperConfig(
     d_model=1280, encoder_layers=32, decoder_layers=32, encoder_attention_heads=20, decoder_attention_heads=20,
@@ -53,3 +53,11 @@ def test_work_counts_steps_clips_and_the_full_window():
     assert trimmed == pytest.approx(3 * 8 * 3 * forward_flops(LARGE_V3, 500, 64))
     assert full == pytest.approx(3 * 8 * 3 * forward_flops(LARGE_V3, 1500, 64))
     assert flops(full_window_fraction=0.25) == pytest.approx(0.75 * trimmed + 0.25 * full)
+
+
+def test_hours_are_work_over_what_the_gpus_do():
+    work = 8 * 0.4 * 989e12 * 3600  # of eight H200 in an hour at 40% of their peak
+    assert hours(work, "H200", 8) == pytest.approx(1.0)
+    assert hours(work, "A100 80 GB", 8) == pytest.approx(989 / 312)
+    assert hours(work, "H200", 16, mfu=0.2) == pytest.approx(1.0)
+    assert set(PEAK_TFLOPS) == {"H200", "A100 80 GB"}

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 # Bytes per parameter that ZeRO handles: rounded weights 2, gradients summed in float32 4, float32 master and two
 # moments 12 (Rajbhandari et al. 2020, section 3, with float32 gradient accumulation).
 _WEIGHT_BYTES, _GRAD_BYTES, _OPTIMIZER_BYTES = 2, 4, 12
+# Peak of dense bfloat16 products, TFLOP/s, from the vendor's data sheets.
+PEAK_TFLOPS = {"H200": 989.0, "A100 80 GB": 312.0}
+# Share of that peak that a well-fed run reaches; an assumption, said beside every number that rests on it.
+ASSUMED_MFU = 0.4
 _FORWARD_AND_BACKWARD = 3  # a backward costs two forwards
 
 
@@ -50,6 +54,11 @@ def estimate_run(
         gb_by_stage={stage: num_parameters * size / 1e9 for stage, size in parts.items()},
         total_flops=_FORWARD_AND_BACKWARD * clip_flops * steps * config.clips_per_step,
     )
+
+
+def hours(total_flops: float, device: str, num_gpus: int, mfu: float = ASSUMED_MFU) -> float:
+    """Hours of wall time on ``num_gpus`` of a device of ``PEAK_TFLOPS``, were the whole run at ``mfu`` of its peak."""
+    return total_flops / (PEAK_TFLOPS[device] * 1e12 * mfu * num_gpus) / 3600
 
 
 def forward_flops(whisper: WhisperConfig, num_positions: int, num_tokens: float) -> float:

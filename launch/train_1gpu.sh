@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Train on one GPU of this machine (CUDA_VISIBLE_DEVICES chooses which).
+#   bash launch/train_1gpu.sh RECIPE.yaml [section.field=value …] --out RUN
+# With --dry-run it prints the command, then checks recipe, manifests and plan; no GPU is needed.
+# After an interruption (exit code 75) the same command goes on.
+source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
+if [ $# -lt 1 ]; then
+    sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+fi
+run_or_check 1 deepspeed --num_gpus 1 --module whisper_aut train "$@"

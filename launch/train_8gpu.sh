@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Train on the GPUs of one machine: eight, or NUM_GPUS of them.
+#   bash launch/train_8gpu.sh RECIPE.yaml [section.field=value …] --out RUN
+# With --dry-run it prints the command, then checks recipe, manifests and plan for that many ranks; no GPU is needed.
+# After an interruption (exit code 75) the same command goes on. ZeRO stage: train.deepspeed=zero1|zero2|zero3.
+source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
+if [ $# -lt 1 ]; then
+    sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+fi
+num_gpus="${NUM_GPUS:-8}"
+command=(deepspeed --num_gpus "$num_gpus" --module whisper_aut train "$@")
+run_or_check "$num_gpus" "${command[@]}"

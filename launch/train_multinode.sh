@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Train on several machines over ssh, started from one of them. Every machine has the same paths for code, data and RUN.
+#   bash launch/train_multinode.sh HOSTFILE RECIPE.yaml [section.field=value …] --out RUN
+# HOSTFILE: a line a machine, "NAME slots=GPUS". Needs ssh without a password and pdsh, as DeepSpeed's launcher does.
+# With --dry-run it prints the command, then checks recipe, manifests and plan for all ranks; no GPU is needed.
+# After an interruption (exit code 75) the same command goes on. Under Slurm use launch/train.slurm instead.
+source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
+if [ $# -lt 2 ]; then
+    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+fi
+hostfile=$1
+shift
+if [ ! -r "$hostfile" ]; then
+    echo "error: there is no hostfile at $hostfile" >&2
+    exit 2
+fi
+num_ranks=0
+while read -r line; do
+    line="${line%%#*}"
+    [ -z "${line// /}" ] && continue
+    if [[ ! "$line" =~ ^[[:alnum:]._-]+[[:space:]]+slots=([1-9][0-9]*)[[:space:]]*$ ]]; then
+        echo "error: $hostfile: '$line' is not 'NAME slots=GPUS'" >&2
+        exit 2
+    fi
+    num_ranks=$((num_ranks + BASH_REMATCH[1]))
+done <"$hostfile"
+if [ "$num_ranks" -eq 0 ]; then
+    echo "error: $hostfile names no machine" >&2
+    exit 2
+fi
+run_or_check "$num_ranks" deepspeed --hostfile "$hostfile" --module whisper_aut train "$@"
