@@ -48,7 +48,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or EXIT_DONE)
     except WhisperAutError as error:
-        rank = f" (rank {os.environ['RANK']})" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+        rank = f" (rank {os.environ['RANK']})" if "RANK" in os.environ and os.environ.get("WORLD_SIZE") != "1" else ""
         print(f"error{rank}: " + "\n".join(error.lines()), file=sys.stderr)
         sys.exit(error.exit_code)
     except typer.Abort:
