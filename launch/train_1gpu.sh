@@ -2,7 +2,7 @@
 # Train on one GPU of this machine (CUDA_VISIBLE_DEVICES chooses which).
 #   bash launch/train_1gpu.sh RECIPE.yaml [section.field=value …] --out RUN
 # With --dry-run it prints the command, then checks recipe, manifests and plan; no GPU is needed.
-# After an interruption (exit code 75) the same command goes on.
+# Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
 if [ $# -lt 1 ]; then
     sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2

@@ -2,10 +2,11 @@
 # Train on the GPUs of one machine: eight, or NUM_GPUS of them.
 #   bash launch/train_8gpu.sh RECIPE.yaml [section.field=value …] --out RUN
 # With --dry-run it prints the command, then checks recipe, manifests and plan for that many ranks; no GPU is needed.
-# After an interruption (exit code 75) the same command goes on. ZeRO stage: train.deepspeed=zero1|zero2|zero3.
+# Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
+# ZeRO stage: train.deepspeed=zero1|zero2|zero3.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
 if [ $# -lt 1 ]; then
-    sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
 num_gpus="${NUM_GPUS:-8}"

@@ -3,10 +3,11 @@
 #   bash launch/train_multinode.sh HOSTFILE RECIPE.yaml [section.field=value …] --out RUN
 # HOSTFILE: a line a machine, "NAME slots=GPUS". Needs ssh without a password and pdsh, as DeepSpeed's launcher does.
 # With --dry-run it prints the command, then checks recipe, manifests and plan for all ranks; no GPU is needed.
-# After an interruption (exit code 75) the same command goes on. Under Slurm use launch/train.slurm instead.
+# Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
+# Under Slurm use launch/train.slurm instead.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
 if [ $# -lt 2 ]; then
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
 hostfile=$1

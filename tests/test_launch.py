@@ -67,7 +67,7 @@ def test_scripts_are_sound_for_bash(script):
     [
         ("train_1gpu.sh", {}, "deepspeed --num_gpus 1 --module whisper_aut train"),
         ("train_8gpu.sh", {"NUM_GPUS": "2"}, "deepspeed --num_gpus 2 --module whisper_aut train"),
-        ("train.slurm", {"NUM_RANKS": "2"}, "srun --kill-on-bad-exit=1 bash -c "),
+        ("train.slurm", {"NUM_RANKS": "2"}, "srun --wait=60 bash -c "),
     ],
 )
 def test_a_dry_run_prints_the_command_and_the_plan_of_its_ranks(launch, recipe, tmp_path, script, environment, command):
