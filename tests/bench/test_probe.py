@@ -30,7 +30,7 @@ def task(tmp_path):
 @pytest.mark.parametrize("num_classes", [2, 5])
 def test_the_head_that_is_timed_ends_at_scikit_learns_optimum(num_classes):
     numbers = measure_head(600, 20, num_classes, 0.1, device="cpu", reference=True)
-    assert numbers["largest difference of a coefficient"] < 1e-3 * numbers["largest coefficient"]
+    assert numbers["largest difference of a coefficient"] < 5e-3 * numbers["largest coefficient"]
     assert 0 < numbers["prepare, s"] < numbers["prepare and fit, s"]
 
 
