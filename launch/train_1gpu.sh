@@ -4,8 +4,9 @@
 # With --dry-run it prints the command, then checks recipe, manifests and plan; no GPU is needed.
 # Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
-if [ $# -lt 1 ]; then
-    sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-fi
-run_or_check 1 deepspeed --num_gpus 1 --module whisper_aut train "$@"
+manual_unless $# -ge 1
+command=(deepspeed --num_gpus 1 --module whisper_aut train "$@")
+find_whisper_aut
+leave_if_dry 1 "${command[@]}"
+echo "+ ${command[*]}" >&2
+exec "${command[@]}"

@@ -5,10 +5,10 @@
 # Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
 # ZeRO stage: train.deepspeed=zero1|zero2|zero3.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
-if [ $# -lt 1 ]; then
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-fi
+manual_unless $# -ge 1
 num_gpus="${NUM_GPUS:-8}"
 command=(deepspeed --num_gpus "$num_gpus" --module whisper_aut train "$@")
-run_or_check "$num_gpus" "${command[@]}"
+find_whisper_aut
+leave_if_dry "$num_gpus" "${command[@]}"
+echo "+ ${command[*]}" >&2
+exec "${command[@]}"

@@ -6,10 +6,7 @@
 # Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
 # Under Slurm use launch/train.slurm instead.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
-if [ $# -lt 2 ]; then
-    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-    exit 2
-fi
+manual_unless $# -ge 2
 hostfile=$1
 shift
 if [ ! -r "$hostfile" ]; then
@@ -30,4 +27,8 @@ if [ "$num_ranks" -eq 0 ]; then
     echo "error: $hostfile names no machine" >&2
     exit 2
 fi
-run_or_check "$num_ranks" deepspeed --hostfile "$hostfile" --module whisper_aut train "$@"
+command=(deepspeed --hostfile "$hostfile" --module whisper_aut train "$@")
+find_whisper_aut
+leave_if_dry "$num_ranks" "${command[@]}"
+echo "+ ${command[*]}" >&2
+exec "${command[@]}"

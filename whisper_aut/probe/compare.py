@@ -15,7 +15,7 @@ import numpy as np
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.arrays import TaskArrays, task_arrays
-from whisper_aut.probe.packed import pack, unpack
+from whisper_aut.probe.packed import pack
 from whisper_aut.probe.power import (
     cohens_g,
     design_effect,
@@ -133,9 +133,8 @@ def check_answers(probe: ProbeReport, path: Path) -> None:
                 if not score.answers:
                     continue
                 try:
-                    truth = unpack(task.truth, (task.num_tested,))
-                    unpack(task.groups, (task.num_tested,))
-                    answers = unpack(score.answers, (score.num_counted, task.num_tested))
+                    truth, answers = task.truth_ids(), score.answer_ids(task.num_tested)
+                    task.group_ids()
                     fits = max(truth.max(), answers.max()) < len(task.classes)
                     found = accuracy(correct_shares(answers, truth))
                 except ProbeError:

@@ -9,10 +9,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
+from whisper_aut.probe.packed import unpack
 from whisper_aut.probe.tasks.labelled import Metric
 
 SCHEMA_VERSION = 3  # 3: metrics and fixed splits; a score is a ``value`` of the task's metric
@@ -59,6 +61,14 @@ class Score(Record):
         default="",
         description="Packed (whisper_aut.probe.packed): class numbers [num_counted, tested clips]; empty for mAP",
     )
+
+    def answer_ids(self, num_tested: int) -> np.ndarray:
+        """The answers as class numbers, int [num_counted, ``num_tested``].
+
+        Raises:
+            ProbeError: they are damaged, or not of so many clips.
+        """
+        return unpack(self.answers, (self.num_counted, num_tested))
 
 
 class Comparison(Record):
@@ -112,6 +122,14 @@ class TaskResult(Record):
         description="Percent without hearing anything: accuracy of the largest class, or mAP of scores at random"
     )
     results: list[ProtocolResult]
+
+    def truth_ids(self) -> np.ndarray:
+        """Class number of each tested clip, int [N]. Raises ``ProbeError`` where they are damaged."""
+        return unpack(self.truth, (self.num_tested,))
+
+    def group_ids(self) -> np.ndarray:
+        """Recording of each tested clip, int [N]. Raises ``ProbeError`` where they are damaged."""
+        return unpack(self.groups, (self.num_tested,))
 
 
 class LayerCurve(Record):

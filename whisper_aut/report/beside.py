@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.compare import check_answers, compare_pair, correct_shares
-from whisper_aut.probe.packed import unpack
 from whisper_aut.probe.results import Comparison, EncoderRecord, ProbeReport, ProtocolResult, Score, TaskResult
 
 
@@ -118,11 +117,8 @@ def _results(task: TaskResult, other: TaskResult, a: Side, b: Side) -> tuple[lis
 
 
 def _compared(task: TaskResult, before: Score, after: Score, seed: int) -> Comparison:
-    truth, groups = unpack(task.truth, (task.num_tested,)), unpack(task.groups, (task.num_tested,))
-    shares = [
-        correct_shares(unpack(score.answers, (score.num_counted, task.num_tested)), truth) for score in (before, after)
-    ]
-    return compare_pair(shares[0], shares[1], groups, averaged=before.num_counted > 1, seed=seed)
+    base, other = (correct_shares(score.answer_ids(task.num_tested), task.truth_ids()) for score in (before, after))
+    return compare_pair(base, other, task.group_ids(), averaged=before.num_counted > 1, seed=seed)
 
 
 def _rules(result: ProtocolResult) -> tuple[str, int, str, str, str]:

@@ -58,6 +58,7 @@ def build_report(
         CheckpointError: ``run_dir`` holds no run, or a damaged one.
     """
     probe = ProbeReport.from_json(probe_json)
+    check_answers(probe, probe_json)
     report = gather(probe, probe_json, run_dir=run_dir, gate=gate or Gate(), notes=notes)
     return _write(report, out_dir, junit)
 
@@ -107,7 +108,6 @@ def gather(
 ) -> Report:
     """Everything that the report says, before it takes a form. Arguments and errors as in ``build_report``."""
     _check_finite(probe, probe_json)
-    check_answers(probe, probe_json)
     log = read_run(run_dir) if run_dir is not None else None
     rows = make_rows(probe)
     missing = list(log.missing) if log else ["no training run was given: the report shows the probe alone"]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whisper_aut.probe.packed import unpack
 from whisper_aut.probe.results import ProtocolResult, TaskResult
 
 MIN_CHANGE_CLIPS = 2  # one clip more or less says nothing
@@ -37,9 +36,8 @@ def changed_confusions(task: TaskResult, result: ProtocolResult, number: int) ->
     base, adapted = result.scores[0], result.scores[number]
     if not (base.answers and adapted.answers and base.num_counted == 1):
         return []  # ranked labels have no confusion, and several draws of training clips have no single answer
-    truth = unpack(task.truth, (task.num_tested,))
     before, after = (
-        _counts(truth, unpack(score.answers, (task.num_tested,)), len(task.classes)) for score in (base, adapted)
+        _counts(task.truth_ids(), score.answer_ids(task.num_tested)[0], len(task.classes)) for score in (base, adapted)
     )
     change = np.abs(after - before)
     np.fill_diagonal(change, 0)

@@ -23,6 +23,7 @@ from whisper_aut.probe.tasks.labelled import (
     Task,
     hash_clips,
     refuse_duplicates,
+    refuse_files,
     refuse_missing,
 )
 
@@ -295,11 +296,9 @@ def with_folds(clips: Sequence[LabelledClip], num_folds: int, *, by_label: bool)
 
 def _refuse_unreadable(clips: Sequence[LabelledClip], title: str) -> None:
     unreadable = [clip for clip in clips if math.isnan(clip.duration_sec)]
-    if unreadable:
-        named = ", ".join(str(clip.audio) for clip in unreadable[:3])
-        raise ProbeError(
-            f"{len(unreadable)} of {len(clips)} audio files of {title} are no readable audio: "
-            f"{named}{', …' if len(unreadable) > 3 else ''}",
-            where=unreadable[0].where,
-            remedy="get them again; a file of a few lines of text is a pointer that git-lfs has not replaced",
-        )
+    refuse_files(
+        unreadable,
+        len(clips),
+        f"of {title} are no readable audio",
+        remedy="get them again; a file of a few lines of text is a pointer that git-lfs has not replaced",
+    )

@@ -216,12 +216,16 @@ def refuse_duplicates(clips: Sequence[LabelledClip]) -> None:
 def refuse_missing(clips: Sequence[LabelledClip], source: str, *, remedy: str) -> None:
     """Raise ``ProbeError`` where audio is not there: how many files, which (the first three), how to get them."""
     missing = [clip for clip in clips if not clip.audio.is_file()]
-    if missing:
-        named = ", ".join(str(clip.audio) for clip in missing[:3])
+    refuse_files(missing, len(clips), f"of {source} are missing", remedy=remedy)
+
+
+def refuse_files(at_fault: Sequence[LabelledClip], num_clips: int, fault: str, *, remedy: str) -> None:
+    """Raise ``ProbeError`` where there are such files: how many of ``num_clips``, the first three, and ``fault``."""
+    if at_fault:
+        named = ", ".join(str(clip.audio) for clip in at_fault[:3])
         raise ProbeError(
-            f"{len(missing)} of {len(clips)} audio files of {source} are missing: "
-            f"{named}{', …' if len(missing) > 3 else ''}",
-            where=missing[0].where,
+            f"{len(at_fault)} of {num_clips} audio files {fault}: {named}{', …' if len(at_fault) > 3 else ''}",
+            where=at_fault[0].where,
             remedy=remedy,
         )
 
