@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whisper_aut.config import TrainConfig
-from whisper_aut.constants import FRAMES_PER_SEC, MAX_TOKENS, POSITIONS_PER_SEC, WINDOW_POSITIONS
+from whisper_aut.constants import POSITIONS_PER_SEC, WINDOW_POSITIONS
+from whisper_aut.train.flops import FORWARD_AND_BACKWARD, forward_flops, gpu_peak_flops
 
 if TYPE_CHECKING:
     from transformers import WhisperConfig
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 # Bytes per parameter that ZeRO handles: rounded weights 2, gradients summed in float32 4, float32 master and two
 # moments 12 (Rajbhandari et al. 2020, section 3, with float32 gradient accumulation).
 _WEIGHT_BYTES, _GRAD_BYTES, _OPTIMIZER_BYTES = 2, 4, 12
-# Peak of dense bfloat16 products, TFLOP/s, from the vendor's data sheets.
-PEAK_TFLOPS = {"H200": 989.0, "A100 80 GB": 312.0}
+# The GPUs that a plan speaks of, under their drivers' names.
+_PLANNED_ON = {"H200": "NVIDIA H200", "A100 80 GB": "NVIDIA A100-SXM4-80GB"}
+# Peak of their dense bfloat16 products, TFLOP/s.
+PEAK_TFLOPS = {device: (gpu_peak_flops(name, "bf16") or 0.0) / 1e12 for device, name in _PLANNED_ON.items()}
 # Share of that peak that a well-fed run reaches; an assumption, said beside every number that rests on it.
 ASSUMED_MFU = 0.4
-_FORWARD_AND_BACKWARD = 3  # a backward costs two forwards
 
 
 @dataclass(frozen=True)
@@ -52,27 +54,10 @@ def estimate_run(
     return Estimate(
         num_parameters=num_parameters,
         gb_by_stage={stage: num_parameters * size / 1e9 for stage, size in parts.items()},
-        total_flops=_FORWARD_AND_BACKWARD * clip_flops * steps * config.clips_per_step,
+        total_flops=FORWARD_AND_BACKWARD * clip_flops * steps * config.clips_per_step,
     )
 
 
 def hours(total_flops: float, device: str, num_gpus: int, mfu: float = ASSUMED_MFU) -> float:
     """Hours of wall time on ``num_gpus`` of a device of ``PEAK_TFLOPS``, were the whole run at ``mfu`` of its peak."""
     return total_flops / (PEAK_TFLOPS[device] * 1e12 * mfu * num_gpus) / 3600
-
-
-def forward_flops(whisper: WhisperConfig, num_positions: int, num_tokens: float) -> float:
-    """Multiply-adds counted as two, of one clip's forward: convolutions, encoder, decoder, vocabulary projection."""
-    width = whisper.d_model
-    num_tokens = min(num_tokens, MAX_TOKENS)
-    frames = num_positions * FRAMES_PER_SEC // POSITIONS_PER_SEC
-    convolutions = 2 * 3 * width * (frames * whisper.num_mel_bins + num_positions * width)
-    encoder = whisper.encoder_layers * (
-        num_positions * 2 * (4 * width**2 + 2 * width * whisper.encoder_ffn_dim) + 4 * num_positions**2 * width
-    )
-    decoder = whisper.decoder_layers * (
-        num_tokens * 2 * (6 * width**2 + 2 * width * whisper.decoder_ffn_dim)
-        + num_positions * 2 * 2 * width**2  # keys and values of cross attention
-        + 4 * num_tokens * (num_tokens + num_positions) * width
-    )
-    return float(convolutions + encoder + decoder + 2 * num_tokens * width * whisper.vocab_size)
