@@ -44,11 +44,15 @@ class Training:
         for rank in self.ranks:
             os.killpg(rank.pid, number)
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Whole lines of ``metrics.jsonl``."""
+    def text(self) -> str:
+        """Whole lines of ``metrics.jsonl`` as they are."""
         path = self.out / "metrics.jsonl"
         text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return text[: text.rfind("\n") + 1]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Lines of ``metrics.jsonl``."""
+        return [json.loads(line) for line in self.text().splitlines()]
 
     def steps(self) -> dict[int, dict[str, Any]]:
         """Step lines by number; of a step that was run twice the later line counts."""
