@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ class Training:
 
     out: Path
     ranks: list[subprocess.Popen[str]]
+    errors: list[str] = field(default_factory=list)
 
     def finish(self) -> tuple[int, str]:
         """Exit code of the first rank that failed (else 0) and what all ranks wrote to standard error."""
-        errors = [rank.communicate(timeout=TIMEOUT_SEC)[1] for rank in self.ranks]
-        return next((rank.returncode for rank in self.ranks if rank.returncode), 0), "\n".join(errors)
+        self.errors = [rank.communicate(timeout=TIMEOUT_SEC)[1] for rank in self.ranks]
+        return next((rank.returncode for rank in self.ranks if rank.returncode), 0), "\n".join(self.errors)
 
     def wait_until(self, happened: Callable[[], bool]) -> None:
         """Wait for something that the run does; fails where the run ends first."""
