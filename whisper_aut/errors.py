@@ -75,6 +75,10 @@ class EnvironmentProblem(WhisperAutError):
     """A missing package or an unusable installation."""
 
 
+class HostfileError(WhisperAutError):
+    """A list of machines that cannot be used."""
+
+
 class GateFailed(WhisperAutError):
     """The adapted encoder lost more on a task than the gate allows."""
 

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from whisper_aut import doctor
-from whisper_aut.doctor import examine
+from whisper_aut.doctor import examine as module
+from whisper_aut.doctor.examine import examine
 
 
 def by_name(checks) -> dict:
@@ -36,7 +36,7 @@ def test_a_package_that_breaks_on_import_is_broken_with_its_first_line():
     def look() -> str:
         raise OSError("libtorch_cuda.so: cannot open\nmore")
 
-    check = doctor._guard("torchaudio", look, remedy="match the builds")
+    check = module._guard("torchaudio", look, remedy="match the builds")
     assert (check.status, check.found, check.remedy) == ("broken", "libtorch_cuda.so: cannot open", "match the builds")
 
 
