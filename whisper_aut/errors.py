@@ -82,6 +82,10 @@ class RankLost(WhisperAutError):
     exit_code = EXIT_RANK_LOST
 
 
+class HostfileError(WhisperAutError):
+    """A list of machines that cannot be used."""
+
+
 class GateFailed(WhisperAutError):
     """The adapted encoder lost more on a task than the gate allows."""
 

@@ -83,7 +83,7 @@ def launch(folder: Path, jobs: dict[str, dict[str, Any]], num_ranks: int) -> Non
         for rank in range(num_ranks)
     ]
     for process in ranks:
-        errors = process.communicate(timeout=300)[1]
+        errors = process.communicate(timeout=900)[1]
         assert process.returncode == 0, errors[-3000:]
 
 
