@@ -26,7 +26,7 @@ def gradients(module: WhisperSummedLoss, num_frames: int) -> tuple[float, dict[s
     module.zero_grad()
     loss = module(features, tokens, labels)
     loss.backward()
-    return float(loss), {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    return float(loss.detach()), {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
 @needs_compiler

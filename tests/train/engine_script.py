@@ -1,4 +1,4 @@
-"""Steps of a small random Whisper under the engine or under plain PyTorch, outside the test process.
+"""Steps of a small random Whisper or of a real base, under the engine or plain PyTorch, outside the test process.
 
 Run as ``engine_script.py FOLDER JOB...``: for each name it reads ``FOLDER/JOB.json`` (keys: see ``run``) and writes
 ``FOLDER/JOB.pt``. Rank and number of ranks come from the environment, as a launcher sets them.
@@ -16,9 +16,11 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from whisper_aut.config import TrainConfig
 from whisper_aut.constants import IGNORE_LABEL
+from whisper_aut.model.base import load_base
 from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.train.checkpoint import TrainedState
 from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
+from whisper_aut.train.ranks import Ranks
 
 NUM_MICRO_BATCHES = 4
 LR = 1e-3
@@ -78,18 +80,26 @@ def plain_steps(config: TrainConfig, steps: range, refused: list[int]) -> tuple[
     return state_of(module, optimizer), norms
 
 
-def engine_steps(engine: Engine, steps: range, rank: int, world: int, refused: list[int]) -> list[float]:
-    norms = []
+def engine_steps(
+    engine: Engine, steps: range, ranks: Ranks, refused: list[int], lr: float
+) -> tuple[list[float], list[float]]:
+    """Gradient norms of steps that count, losses per token of all."""
+    norms, losses = [], []
+    rank, world = ranks.rank, ranks.world_size
     for step in steps:
+        loss_sum = 0.0
         for index in range(rank, NUM_MICRO_BATCHES, world):
             last = index >= NUM_MICRO_BATCHES - world
             refuse = last and step in refused
-            engine.backward(engine(*micro_batch(step, index)), step_tokens=step_tokens(step), refuse=refuse)
-            updated = engine.end_micro_batch(LR, last=last)
+            loss = engine(*micro_batch(step, index))
+            loss_sum += float(loss.detach())
+            engine.backward(loss, step_tokens=step_tokens(step), refuse=refuse)
+            updated = engine.end_micro_batch(lr, last=last)
+        losses.append(float(ranks.sum(loss_sum)[0]) / step_tokens(step))
         assert updated == (step not in refused)
         assert math.isinf(engine.grad_norm) == (step in refused)
         norms += [engine.grad_norm] * updated
-    return norms
+    return norms, losses
 
 
 joined = functools.cache(start_distributed)
@@ -108,7 +118,8 @@ def run(job: dict[str, Any], out: Path) -> None:
         return
     ranks = joined()
     rank, world = ranks.rank, ranks.world_size
-    module = make_module(job.get("seed", 0))
+    base = job.get("base")
+    module = WhisperSummedLoss(load_base(base).model.train()) if base else make_module(job.get("seed", 0))
     start = torch.load(out.with_name(job["start"] + ".pt"), weights_only=True) if "start" in job else None
     if start is not None:
         weights = start["weights"] | {"proj_out.weight": start["weights"]["model.decoder.embed_tokens.weight"]}
@@ -119,8 +130,12 @@ def run(job: dict[str, Any], out: Path) -> None:
             TrainedState(start["weights"], start["moments"]), num_updates=job.get("num_updates", steps.start)
         )
     before = engine.num_updates
-    norms = engine_steps(engine, steps, rank, world, refused)
+    norms, losses = engine_steps(engine, steps, ranks, refused, job.get("lr", LR))
     assert engine.num_updates - before == len(norms)
+    if base:
+        if rank == 0:
+            torch.save({"norms": norms, "losses": losses}, out)
+        return
     gathered = engine.gather(rank=rank)
     assert (gathered is not None) == (rank == 0)
     if gathered is not None:

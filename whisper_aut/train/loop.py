@@ -262,7 +262,8 @@ class _Trainer:
             try:
                 self.saver.wait()  # before another copy of all weights is made
             except CheckpointError as error:
-                failure = error
+                _warn_of(error)
+                failure = error if self.saver.hopeless else None
         trained = self.engine.gather(rank=self.ranks.rank)
         if trained is not None:
             try:
@@ -270,17 +271,13 @@ class _Trainer:
                 self.saver.save(self.num_steps_done, trained, state | {"validation_loss": self.validation})
                 if must_stand:
                     self.saver.wait()
-                    failure = None
             except CheckpointError as error:
                 failure = error
         failure, hopeless = self.ranks.from_first((failure, self.saver.hopeless))
-        if failure is None:
-            return
-        if must_stand or hopeless or isinstance(failure, BrokenWeights):
+        if failure is not None and (must_stand or hopeless or isinstance(failure, BrokenWeights)):
             raise failure
-        if self.ranks.speaks:
-            message = "\n".join([*failure.lines(), "  training goes on; the next checkpoint tries again"])
-            print(f"warning: {message}", file=sys.stderr, flush=True)
+        if failure is not None and self.ranks.speaks:
+            _warn_of(failure)
 
     def _find_checkpoint(self) -> Checkpoint | None:
         """The newest sound checkpoint of this very run, or None for a fresh start. Rank 0 verifies and decides."""
@@ -320,6 +317,11 @@ class _Trainer:
             where=str(self.run_dir),
             remedy="run the same command again to go on",
         )
+
+
+def _warn_of(failure: CheckpointError) -> None:
+    message = "\n".join([*failure.lines(), "  training goes on; the next checkpoint tries again"])
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _tied(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import multiprocessing
 import os
 import socket
 import sys
@@ -159,6 +160,8 @@ class Watchdog:
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         if self._rank == 0:
             time.sleep(2 * BEAT_SEC)  # the others read the verdict in rank 0's store first
+        for child in multiprocessing.active_children():
+            child.kill()  # a loader that hangs would outlive this process
         os._exit(int(verdict["code"]))
 
 
