@@ -65,8 +65,8 @@ def test_scripts_are_sound_for_bash(script):
 @pytest.mark.parametrize(
     ("script", "environment", "command"),
     [
-        ("train_1gpu.sh", {}, "deepspeed --num_gpus 1 --module whisper_aut train"),
-        ("train_8gpu.sh", {"NUM_GPUS": "2"}, "deepspeed --num_gpus 2 --module whisper_aut train"),
+        ("train_1gpu.sh", {}, "whisper-aut train"),
+        ("train_8gpu.sh", {"NUM_GPUS": "2"}, "whisper-aut train"),
         ("train.slurm", {"NUM_RANKS": "2"}, "srun --wait=60 bash -c "),
     ],
 )
@@ -76,7 +76,9 @@ def test_a_dry_run_prints_the_command_and_the_plan_of_its_ranks(launch, recipe, 
     first, *plan = out.splitlines()
     words = shlex.split(first)
     assert first.startswith(f"+ {command}") and "--dry-run" not in words
-    assert words[-3:] == [str(recipe), "--out", str(tmp_path / "a run")]
+    at = words.index(str(recipe))
+    assert words[at : at + 3] == [str(recipe), "--out", str(tmp_path / "a run")]
+    assert words[at + 3 :] == (["--ranks", "2"] if script == "train_8gpu.sh" else [])
     ranks = (environment or {"NUM": "1"}).popitem()[1]
     assert any(f"memory per rank of {ranks}," in line for line in plan)
     assert not (tmp_path / "a run").exists()

@@ -89,14 +89,22 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan; touch no weight.")
     ] = False,
+    ranks: Annotated[
+        int | None, typer.Option(help="Processes to start on this machine, one a GPU; without it, this one.", min=1)
+    ] = None,
 ) -> None:
     """Train, or go on with an interrupted run: the same command again resumes from its newest checkpoint.
 
-    Several GPUs: deepspeed --module whisper_aut train RECIPE.yaml. On SIGTERM, SIGINT or SIGUSR1 a checkpoint is
-    written first and the exit code is 75.
+    On SIGTERM, SIGINT or SIGUSR1 a checkpoint is written first and the exit code is 75. Several machines: launch/
+    train_multinode.sh, or any launcher that sets RANK, such as deepspeed --module whisper_aut train RECIPE.yaml.
     """
     from whisper_aut.train.preempt import StopRequest
 
+    if ranks is not None and not dry_run:
+        from whisper_aut.train.start import start_ranks
+
+        words = ["train", str(recipe), *(overrides or []), *(["--out", str(out)] if out else [])]
+        raise typer.Exit(start_ranks(ranks, words))
     with StopRequest() as stop:  # before torch is imported: that takes seconds, and a signal may come in them
         from whisper_aut.config import load_recipe
         from whisper_aut.train.loop import prepare
@@ -105,8 +113,8 @@ def train(
         loaded = load_recipe(recipe, overrides or [])
         if dry_run:
             prepared = prepare(loaded)
-            prepared.plan.check_world_size(int(os.environ.get("WORLD_SIZE", "1")))
-            _print_plan(prepared)
+            prepared.plan.check_world_size(_num_ranks(ranks))
+            _print_plan(prepared, _num_ranks(ranks))
             return
         run_dir = out or Path("runs") / recipe.stem
         newest = run_training(loaded, run_dir, stop)
@@ -492,7 +500,12 @@ def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> Non
     Console(width=None if sys.stdout.isatty() else 240).print(table, markup=False)
 
 
-def _print_plan(prepared: Prepared) -> None:
+def _num_ranks(asked: int | None) -> int:
+    """As asked for, or as a launcher says."""
+    return asked or int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _print_plan(prepared: Prepared, world_size: int) -> None:
     """What ``train --dry-run`` shows."""
     from whisper_aut.train.estimate import ASSUMED_MFU, PEAK_TFLOPS, estimate_run, hours
 
@@ -513,7 +526,6 @@ def _print_plan(prepared: Prepared) -> None:
     console.print(table)
     num_read = max(1, prepared.steps * recipe.train.clips_per_step)
     mean_clip_sec = sum(stats.hours.values()) * 3600 / num_read
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     parameters = sum(parameter.numel() for parameter in prepared.base.model.parameters())
     estimate = estimate_run(
         prepared.base.model.config,

@@ -72,7 +72,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def start_training(demo_weights: None) -> Iterator[Callable[..., Training]]:
-    """Starts ``whisper-aut train RECIPE --out OUT [overrides]`` on ``ranks`` processes.
+    """Starts ``whisper-aut train RECIPE --out OUT [overrides]`` on ``ranks`` processes, or once without a launcher.
 
     In the end no process and no checkpoint stays behind: pytest keeps folders, and these are half a gigabyte each.
     """
@@ -81,18 +81,18 @@ def start_training(demo_weights: None) -> Iterator[Callable[..., Training]]:
 
     started: list[Training] = []
 
-    def start(recipe: Path, out: Path, *overrides: str, ranks: int = 1) -> Training:
+    def start(recipe: Path, out: Path, *overrides: str, ranks: int = 1, launched: bool = True) -> Training:
         port = str(_free_port())
         command = [sys.executable, "-m", "whisper_aut", "train", str(recipe), *overrides, "--out", str(out)]
         processes = []
         for rank in range(ranks):
-            launched = {
+            launch = {} if not launched else {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+                "MASTER_PORT": port,
             }  # fmt: skip
             process = subprocess.Popen(
                 command,
-                env=os.environ | launched,
+                env=os.environ | launch | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,

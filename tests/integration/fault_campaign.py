@@ -1,6 +1,8 @@
 """Kill a real run again and again, and hold every outcome against the run that nothing disturbed.
 
-    python tests/integration/fault_campaign.py --out FOLDER [--random 20] [--ranks 2] [--only WORD] [--seed 0]
+    python tests/integration/fault_campaign.py --data DATA --out FOLDER [--random 20] [--ranks 2] [--only WORD]
+
+DATA holds speech.jsonl, environment.jsonl and music.jsonl, as for ``launch/real_tiny.sh``.
 
 Each trial starts ``whisper-aut train`` on real tiny.en weights, kills it (SIGKILL) or damages what it saved, starts it
 again until it ends, and compares: every step read the same clips (their digest), weights and moments equal to the last
@@ -29,6 +31,12 @@ from typing import Any
 
 STEPS = 6
 LIMIT_SEC = 600
+RECIPE = Path(__file__).resolve().parents[2] / "data_manifests" / "real_tiny.yaml"
+# Short clips and few of them, so that a run is mostly what is put to the test: starts, saves, validations.
+SETTINGS = (
+    f"train.steps={STEPS}", "train.clips_per_step=4", "train.micro_batch_clips=2", "train.checkpoint_every_steps=2",
+    "train.validate_every_steps=3", "train.deepspeed=zero2", "data.holdout_clips=4", "data.max_duration_sec=6",
+)  # fmt: skip
 READ = ("num_clips", "num_tokens", "audio_sec", "lr", "clips_digest", "loss", "grad_norm")
 
 # Runs the command line in a process that kills itself at a boundary of its checkpoints: before the COUNT-th event NAME
@@ -89,15 +97,15 @@ class Outcome:
 class Campaign:
     """Starts runs of one recipe."""
 
-    def __init__(self, recipe: Path, out: Path, num_ranks: int) -> None:
-        self.recipe, self.out, self.num_ranks = recipe, out, num_ranks
+    def __init__(self, data: Path, out: Path, num_ranks: int) -> None:
+        self.data, self.out, self.num_ranks = data, out, num_ranks
 
     def start(self, run: Path, *, die_at: tuple[str, str, int] | None = None) -> list[subprocess.Popen[str]]:
         """All ranks; rank 0 dies at a boundary."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        arguments = ["train", str(self.recipe), "train.deepspeed=zero2", "--out", str(run)]
+        arguments = ["train", str(RECIPE), f"data.root={self.data}", *SETTINGS, "--out", str(run)]
         ranks = []
         for rank in range(self.num_ranks):
             command = [sys.executable, "-P", "-m", "whisper_aut", *arguments]
@@ -223,14 +231,14 @@ def main() -> int:
     """Run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and campaign.json; must not exist")
-    parser.add_argument("--recipe", type=Path, required=True, help=f"a recipe of {STEPS} steps, a checkpoint every two")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the manifests of real_tiny.yaml")
     parser.add_argument("--random", type=int, default=20, help="kills at random moments")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--only", default="", help="trials whose name has this in it")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True)
-    campaign = Campaign(asked.recipe, asked.out, asked.ranks)
+    campaign = Campaign(asked.data.resolve(), asked.out.resolve(), asked.ranks)
     for rank in campaign.start(asked.out / "unbroken"):
         errors = rank.communicate(timeout=LIMIT_SEC)[1]
         if rank.returncode:

@@ -94,6 +94,31 @@ def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on_with_one_rank_then_w
         assert third.steps()[number]["loss"] == pytest.approx(line["loss"], rel=0.03), number
 
 
+def test_one_command_starts_two_ranks_which_outlive_its_death_until_they_have_saved_and_75_comes_back(
+    unbroken_two, start_training, recipe, tmp_path
+):
+    run = tmp_path / "run"
+    words = ("--ranks", "2", RARE, *TWO)
+    first = start_training(recipe, run, *words, launched=False)
+    first.wait_until(lambda: bool(first.steps()))
+    first.ranks[0].kill()
+    first.finish()  # returns when the ranks, which hold its standard error, are gone
+    (saved,) = (run / "checkpoints").glob("step-*")
+
+    second = start_training(recipe, run, *words, launched=False)
+    second.wait_until(lambda: any(line["event"] == "resume" for line in second.metrics()))
+    second.ranks[0].send_signal(signal.SIGTERM)
+    code, errors = second.finish()
+    assert code == 75, errors
+    assert f"going on from {saved}" in errors
+    assert "stopped by SIGTERM" in errors
+
+    third = start_training(recipe, run, *words, launched=False)
+    code, errors = third.finish()
+    assert code == 0, errors
+    assert_same_bits(third, unbroken_two)
+
+
 def test_a_rank_that_is_killed_ends_the_run_by_its_name_and_the_run_goes_on_bit_for_bit(
     unbroken_two, start_training, recipe, tmp_path
 ):

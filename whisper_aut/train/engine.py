@@ -12,7 +12,6 @@ import io
 import json
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -32,6 +31,7 @@ from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.resources import resource
 from whisper_aut.train.checkpoint import Moments, TrainedState
 from whisper_aut.train.ranks import Ranks
+from whisper_aut.train.start import free_port
 
 _WHISPER = "whisper."  # WhisperSummedLoss holds the model under this name
 _TIED = "proj_out.weight"  # the same tensor as the decoder's embedding; stored once
@@ -61,7 +61,7 @@ def start_distributed() -> Ranks:
     _import_deepspeed()
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("MASTER_PORT", str(_free_port()))
+    os.environ.setdefault("MASTER_PORT", str(free_port()))
     local_rank = int(os.environ["LOCAL_RANK"])
     if has_gpu:
         torch.cuda.set_device(local_rank)
@@ -361,9 +361,3 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

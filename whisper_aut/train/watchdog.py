@@ -121,11 +121,16 @@ class Watchdog:
     def _beat(self) -> dict[str, Any]:
         self._num_beats += 1
         at_sec = time.monotonic() - self._since_sec
-        place = self._place if isinstance(self._place, str) else self._place()
         return {
-            "beat": self._num_beats, "host": socket.gethostname(), "pid": os.getpid(), "place": place,
+            "beat": self._num_beats, "host": socket.gethostname(), "pid": os.getpid(), "place": self._described(),
             "at_sec": at_sec, "stalled": not self._patient and at_sec > self._stall_sec,
         }  # fmt: skip
+
+    def _described(self) -> str:
+        try:
+            return self._place if isinstance(self._place, str) else self._place()
+        except Exception as error:  # a place that cannot be described must not silence this rank
+            return f"at a place that cannot be described ({type(error).__name__}: {error})"
 
     def _look(self) -> str | None:
         """What is wrong with another rank, or with this one."""
