@@ -16,7 +16,7 @@ from whisper_aut.cli import main
 COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
     ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
-    ["report", "compare"], ["watch"],
+    ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
 ]  # fmt: skip
 
 
