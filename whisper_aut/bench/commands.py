@@ -84,3 +84,34 @@ def train(
     numbers = measure_training(asked)
     finish(numbers, out, shown=table(numbers))
     check_curves(numbers, tolerance)
+
+
+@app.command()
+def profile(
+    base: Annotated[str, _BASE] = "pypi:tiny.en",
+    manifest: Annotated[
+        Path | None, typer.Option(help="Clips with texts, of one domain; synthesised ones if left out.")
+    ] = None,
+    clip_sec: Annotated[float, typer.Option(help="Length of the clips; up to 0.5 s less.", min=0.5, max=30)] = 5.0,
+    clips_per_step: Annotated[int, typer.Option(min=1)] = 16,
+    micro_batch_clips: Annotated[int, typer.Option(min=1)] = 8,
+    steps: Annotated[int, typer.Option(help="Profiled steps.", min=1)] = 3,
+    precision: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
+    gradient_checkpointing: Annotated[bool, typer.Option("--gradient-checkpointing")] = False,
+    device: Annotated[str, _DEVICE] = "cpu",
+    out: Annotated[Path | None, _OUT] = None,
+) -> None:
+    """The largest costs of a training step of ours, by PyTorch's profiler."""
+    from whisper_aut.bench.profile import measure_profile, table
+    from whisper_aut.bench.record import finish
+    from whisper_aut.bench.train import TrainBench
+    from whisper_aut.errors import RecipeError
+
+    if precision not in ("bf16", "fp32"):
+        raise RecipeError(f"there is no precision '{precision}'", remedy="choose from bf16, fp32")
+    asked = TrainBench(
+        base=base, manifest=manifest, clip_sec=clip_sec, clips_per_step=clips_per_step,
+        micro_batch_clips=micro_batch_clips, device=device, gradient_checkpointing=gradient_checkpointing,
+    )  # fmt: skip
+    numbers = measure_profile(asked, steps=steps, precision="bf16" if precision == "bf16" else "fp32")
+    finish(numbers, out, shown=table(numbers))

@@ -81,29 +81,32 @@ class TrainBench:
     gradient_checkpointing: bool = False
     lr: float = 1e-5
 
-    def recipe(self, manifest: Path, kind: _Kind, steps: int) -> Recipe:
-        """The recipe of one side over ``steps`` steps."""
-        domain = load_manifest(manifest).clip(0).domain
-        return Recipe(
-            name="bench",
-            base=BaseConfig(model=self.base),
-            data=DataConfig(
-                root=manifest.parent,
-                mixture={domain: DomainConfig(weight=1, manifests=[manifest.name])},
-                holdout_clips=0,
-                num_workers=self.num_workers if kind.ours else 0,
-            ),
-            train=TrainConfig(
-                steps=steps,
-                clips_per_step=self.clips_per_step,
-                micro_batch_clips=self.micro_batch_clips,
-                lr=self.lr,
-                precision=kind.precision,
-                full_window_fraction=kind.full_window_fraction,
-                gradient_checkpointing=self.gradient_checkpointing,
-                deepspeed="zero1",
-            ),
-        )
+
+def recipe_of(
+    asked: TrainBench, manifest: Path, steps: int, *, precision: Literal["bf16", "fp32"], full_window_fraction: float
+) -> Recipe:
+    """The recipe of one side over ``steps`` steps of the clips in ``manifest``."""
+    domain = load_manifest(manifest).clip(0).domain
+    return Recipe(
+        name="bench",
+        base=BaseConfig(model=asked.base),
+        data=DataConfig(
+            root=manifest.parent,
+            mixture={domain: DomainConfig(weight=1, manifests=[manifest.name])},
+            holdout_clips=0,
+            num_workers=asked.num_workers,
+        ),
+        train=TrainConfig(
+            steps=steps,
+            clips_per_step=asked.clips_per_step,
+            micro_batch_clips=asked.micro_batch_clips,
+            lr=asked.lr,
+            precision=precision,
+            full_window_fraction=full_window_fraction,
+            gradient_checkpointing=asked.gradient_checkpointing,
+            deepspeed="zero1",
+        ),
+    )
 
 
 def measure_training(asked: TrainBench) -> dict[str, Any]:
@@ -163,8 +166,12 @@ def _speed(asked: TrainBench, manifest: Path, num_steps: int) -> dict[str, list[
     with contextlib.ExitStack() as stack:
         sides: list[Side] = []
         for name in asked.sides:
-            recipe = asked.recipe(manifest, SIDES[name], num_steps)
-            run = run_ours if SIDES[name].ours else run_hugging_face
+            kind = SIDES[name]
+            recipe = recipe_of(
+                asked, manifest, num_steps,
+                precision=kind.precision, full_window_fraction=kind.full_window_fraction,
+            )  # fmt: skip
+            run = run_ours if kind.ours else run_hugging_face
             job = TrainJob(recipe, asked.device)
             sides.append(stack.enter_context(side(name, run, job, device=asked.device)))
         for one in sides:
@@ -188,7 +195,7 @@ def _curves(asked: TrainBench, manifest: Path) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         sides: list[Side] = []
         for name, run in (("ours", run_ours), ("hf", run_hugging_face)):
-            recipe = asked.recipe(manifest, _Kind(name == "ours", "fp32", 1.0), asked.loss_steps)
+            recipe = recipe_of(asked, manifest, asked.loss_steps, precision="fp32", full_window_fraction=1.0)
             job = TrainJob(recipe, asked.device, whole_step=True)
             sides.append(stack.enter_context(side(name, run, job, device=asked.device)))
         for one in sides:
