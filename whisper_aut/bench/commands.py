@@ -42,7 +42,7 @@ def head(
     out: Annotated[Path | None, _OUT] = None,
 ) -> None:
     """One logistic regression of the size of Speech Commands on large-v3, on made-up correlated features."""
-    from whisper_aut.bench.probe import measure_head
+    from whisper_aut.bench.head import measure_head
     from whisper_aut.bench.record import finish
 
     finish(measure_head(clips, width, classes, c, device=device, reference=reference), out)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from whisper_aut.files import write_whole
-from whisper_aut.train.run_folder import machine, package_versions
+from whisper_aut.train.environment import machine, package_versions
 
 
 def finish(numbers: dict[str, Any], out: Path | None, shown: Sequence[str] | None = None) -> None:
