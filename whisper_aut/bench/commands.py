@@ -115,3 +115,23 @@ def profile(
     )  # fmt: skip
     numbers = measure_profile(asked, steps=steps, precision="bf16" if precision == "bf16" else "fp32")
     finish(numbers, out, shown=table(numbers))
+
+
+@app.command()
+def gpu(
+    out: Annotated[Path, typer.Option(help="Folder for gpu.json, gpu.jsonl and gpu.md.")],
+    budget_sec: Annotated[float, typer.Option(help="Seconds for all measurements.", min=1)] = 480.0,
+    device: Annotated[str, _DEVICE] = "cuda",
+    shape: Annotated[str, typer.Option(help="large-v3, or tiny to try the command itself.")] = "large-v3",
+    only: Annotated[list[str] | None, typer.Option(help="A measurement by name. Repeatable; all if left out.")] = None,
+) -> None:
+    """Training, features, embeddings and a head on one GPU, with random weights: no download, no data."""
+    from whisper_aut.bench.gpu import measure_gpu
+    from whisper_aut.bench.gpu_jobs import Setting
+    from whisper_aut.errors import RecipeError
+
+    if shape not in ("large-v3", "tiny"):
+        raise RecipeError(f"there is no shape '{shape}'", remedy="choose from large-v3, tiny")
+    setting = Setting(device, "tiny" if shape == "tiny" else "large-v3")
+    measure_gpu(out, setting, budget_sec=budget_sec, only=only or [])
+    print((out / "gpu.md").read_text("utf-8"))

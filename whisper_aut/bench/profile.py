@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from whisper_aut.bench.clips import clips_of_length
@@ -148,7 +149,7 @@ def grouped(events: Iterable[Any], vocab_size: int, *, on_device: bool) -> dict[
 
 
 def _own_us(event: Any, on_device: bool) -> float:
-    if event.device_type != torch.autograd.DeviceType.CPU:
+    if event.device_type != DeviceType.CPU:
         return 0.0  # a kernel, whose time its operator has as well
     return float(event.self_device_time_total if on_device else event.self_cpu_time_total)
 

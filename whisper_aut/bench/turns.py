@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -165,6 +166,7 @@ def _serve(connection: Connection, run: Callable[[Baton, Any], None], job: Any, 
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.simplefilter("ignore", FutureWarning)  # between libraries; none is ours to mend
     try:
         run(Baton(connection), job)
     except (Finished, KeyboardInterrupt):
