@@ -1,6 +1,8 @@
 """The GPU's command on a CPU: every measurement leaves a result, whatever becomes of it, and numbers follow from it."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -126,3 +128,17 @@ def test_jobs_can_be_sent_to_another_process():
     assert result["status"] == "ok" and result["clips"] == 2
     (result, *_) = gpu_jobs.train_plain(TINY, [Case(0.5, 1, 4)])
     assert result["status"] == "ok" and result["torch.compile"] is False
+
+
+def test_it_needs_no_more_than_torch_transformers_and_scikit_learn():
+    """GPU machines without a network have those; DeepSpeed's jobs alone may be missing there."""
+    script = (
+        "import sys\n"
+        "missing = ('pydantic', 'soundfile', 'soxr', 'deepspeed', 'datasets', 'torchaudio')\n"
+        "sys.modules.update(dict.fromkeys(missing))\n"
+        "import whisper_aut.bench.head, whisper_aut.bench.record\n"
+        "from whisper_aut.bench.gpu_jobs import Case, Setting, train_plain\n"
+        "(result,) = train_plain(Setting('cpu', 'tiny'), [Case(0.5, 1, 4)])\n"
+        "assert result['status'] == 'ok', result\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
