@@ -146,7 +146,7 @@ def side(name: str, run: Callable[[Baton, Any], None], job: Any, *, device: str)
         name: for messages.
         run: a function of a module, so that the child can import it.
         job: its argument, pickled.
-        device: ``cpu`` hides GPUs from it.
+        device: ``cpu`` hides GPUs from it, ``cuda`` all but the first.
     """
     # A fresh process: a fork would copy the parent's threads' locks (torch's among them).
     context = multiprocessing.get_context("spawn")
@@ -165,6 +165,8 @@ def _serve(connection: Connection, run: Callable[[Baton, Any], None], job: Any, 
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    else:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # Hugging Face's trainer would take all GPUs it sees
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.simplefilter("ignore", FutureWarning)  # between libraries; none is ours to mend
     try:
