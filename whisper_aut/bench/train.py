@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -119,6 +119,11 @@ def measure_training(asked: TrainBench) -> dict[str, Any]:
     """
     _check(asked)
     speed_steps = _WARM_UP_STEPS + asked.turns * asked.steps_per_turn
+    num_micro_batches = speed_steps * asked.clips_per_step // asked.micro_batch_clips
+    for name in asked.sides:
+        if 0 < SIDES[name].full_window_fraction * num_micro_batches < 1:
+            _say(f"{name}: left out, {num_micro_batches} micro-batches are too few for its share on the full window")
+            asked = replace(asked, sides=tuple(other for other in asked.sides if other != name))
     with tempfile.TemporaryDirectory() as folder:
         manifest = clips_of_length(
             Path(folder), asked.manifest, asked.clip_sec,
