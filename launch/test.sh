@@ -6,8 +6,10 @@ setup_venv demo,dev
 # Unit tests are many small tensors: a second thread costs them more than it gives.
 cd "$ROOT"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-echo "+ ruff check . && ruff format --check . && mypy && pytest $*" >&2
+# Two processes: more gain little, since whole training runs are the longest thread. 0 is this process alone (--pdb).
+processes="${WHISPER_AUT_TEST_PROCESSES:-2}"
+echo "+ ruff check . && ruff format --check . && mypy && pytest -n $processes $*" >&2
 ruff check .
 ruff format --check .
 mypy
-exec python -m pytest "$@"
+exec python -m pytest -n "$processes" "$@"

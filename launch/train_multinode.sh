@@ -2,6 +2,7 @@
 # Train on several machines over ssh, started from one of them. Every machine has the same paths for code, data and RUN.
 #   bash launch/train_multinode.sh HOSTFILE RECIPE.yaml [section.field=value …] --out RUN
 # HOSTFILE: a line a machine, "NAME slots=GPUS". Needs ssh without a password and pdsh, as DeepSpeed's launcher does.
+# whisper-aut doctor --nodes HOSTFILE --shared FOLDER_OF_RUN looks at all of them first and names what would break a run.
 # With --dry-run it prints the command, then checks recipe, manifests and plan for all ranks; no GPU is needed.
 # Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
 # Under Slurm use launch/train.slurm instead.

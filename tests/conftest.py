@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,33 @@ def pytest_configure(config: pytest.Config) -> None:
     """No test asks the network; a model hub that is asked by mistake fails at once instead of after a timeout."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Among several test processes the whole runs come first: begun last, one process would wait for the other."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several test processes (launch/test.sh) take a file at a time, so that what a module shares is made once.
+
+    Files that share the training run ``unbroken`` go to one process: it is the dearest fixture, and made once too.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    @cache
+    def shares_the_run(file: str) -> bool:
+        return "unbroken" in (config.rootpath / file).read_text(encoding="utf-8")
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "unbroken" if file.startswith("tests/integration/") and shares_the_run(file) else file
+
+    config.option.loadscopereorder = False  # else by number of tests: whole runs are few, and would come last
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,32 @@ class TrainConfig(Section):
     )
     checkpoint_every_steps: Annotated[int, Field(gt=0)] = Field(default=500, description="Steps between checkpoints.")
     keep_checkpoints: Annotated[int, Field(gt=0)] = Field(default=2, description="Newest checkpoints that are kept.")
+    keep_every_steps: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Checkpoints of multiples of so many steps are kept as well; left out: none."
+    )
+    keep_best: bool = Field(
+        default=True,
+        description="The checkpoint with the lowest validation loss (mean over domains) is kept as well; it needs a "
+        "validation at the checkpoint's step.",
+    )
+    save_in_background: bool = Field(
+        default=True, description="Write and hash a checkpoint while training goes on; the last one is waited for."
+    )
     validate_every_steps: Annotated[int, Field(gt=0)] = Field(default=500, description="Steps between validations.")
+    compile: bool = Field(
+        default=False, description="torch.compile of every layer; where that fails, a warning, and training without."
+    )
+    skip_sigma: Annotated[float, Field(ge=0)] = Field(
+        default=6.0,
+        description="A step whose loss is so many standard deviations above the mean of the last 128 changes no "
+        "weight; 0 skips only losses and gradients that are not finite.",
+    )
+    max_skipped_steps: Annotated[int, Field(ge=0)] = Field(
+        default=5, description="Steps in a row that may be skipped; one more stops the run."
+    )
+    stall_sec: Annotated[float, Field(gt=0)] = Field(
+        default=600.0, description="Seconds that a rank may stay at one place before the run ends and says where."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

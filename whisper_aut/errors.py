@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 EXIT_DONE = 0
+EXIT_RANK_LOST = 1
 EXIT_WRONG_INPUT = 2
 EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: run the same command again and it goes on
@@ -73,6 +74,16 @@ class ProbeError(WhisperAutError):
 
 class EnvironmentProblem(WhisperAutError):
     """A missing package or an unusable installation."""
+
+
+class RankLost(WhisperAutError):
+    """Another rank of the run died or hangs; what it had saved stands."""
+
+    exit_code = EXIT_RANK_LOST
+
+
+class HostfileError(WhisperAutError):
+    """A list of machines that cannot be used."""
 
 
 class GateFailed(WhisperAutError):

@@ -28,7 +28,7 @@ from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.tasks.labelled import Task, load_task
 from whisper_aut.report.tracking import ProbedStep, render_tracking
 from whisper_aut.report.verdict import make_rows, signed
-from whisper_aut.train.checkpoint import list_checkpoints, read_state
+from whisper_aut.train.checkpoint import list_checkpoints, open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,8 @@ def _claim(out_dir: Path, settings: dict[str, Any]) -> None:
 
 def _identity_of(checkpoint: Path) -> str:
     """SHA-256 of what makes the run this run: recipe, base, data, plan."""
-    return hashlib.sha256(json.dumps(read_state(checkpoint)["identity"], sort_keys=True).encode()).hexdigest()
+    found = open_checkpoint(checkpoint).state["identity"]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _write_page(run: dict[str, Any], out_dir: Path, skipped: set[int], *, refresh_sec: int | None) -> Path:

@@ -32,7 +32,7 @@ VOCABULARY = 51864
         ("aten::_log_softmax", [], "cross entropy"),
         ("READ", [], "reading, decoding and tokenising clips"),
         ("enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", [], "reading, decoding and tokenising clips"),
-        ("BACKWARD", [], "Python and DeepSpeed between operators"),
+        ("STEP", [], "Python and DeepSpeed between operators"),
         ("aten::unheard_of", [], "other operators"),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_kernel_is_not_counted_beside_its_operator():
         event("aten::mm", DeviceType.CPU, 10, 400),
         event("sm90_gemm", DeviceType.CUDA, 0, 400),
         event("aten::add", DeviceType.CPU, 5, 100),
-        event("FORWARD", DeviceType.CPU, 50, 0),
+        event("STEP", DeviceType.CPU, 50, 0),
     ]
     on_device = grouped(events, VOCABULARY, on_device=True)
     assert on_device == pytest.approx({"matrix products": 400e-6, "sums, scaling, filling": 100e-6})

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ class Training:
 
     out: Path
     ranks: list[subprocess.Popen[str]]
+    errors: list[str] = field(default_factory=list)
 
     def finish(self) -> tuple[int, str]:
         """Exit code of the first rank that failed (else 0) and what all ranks wrote to standard error."""
-        errors = [rank.communicate(timeout=TIMEOUT_SEC)[1] for rank in self.ranks]
-        return next((rank.returncode for rank in self.ranks if rank.returncode), 0), "\n".join(errors)
+        self.errors = [rank.communicate(timeout=TIMEOUT_SEC)[1] for rank in self.ranks]
+        return next((rank.returncode for rank in self.ranks if rank.returncode), 0), "\n".join(self.errors)
 
     def wait_until(self, happened: Callable[[], bool]) -> None:
         """Wait for something that the run does; fails where the run ends first."""
@@ -44,11 +45,15 @@ class Training:
         for rank in self.ranks:
             os.killpg(rank.pid, number)
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Whole lines of ``metrics.jsonl``."""
+    def text(self) -> str:
+        """Whole lines of ``metrics.jsonl`` as they are."""
         path = self.out / "metrics.jsonl"
         text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return text[: text.rfind("\n") + 1]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Lines of ``metrics.jsonl``."""
+        return [json.loads(line) for line in self.text().splitlines()]
 
     def steps(self) -> dict[int, dict[str, Any]]:
         """Step lines by number; of a step that was run twice the later line counts."""

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-READ = ("num_clips", "num_tokens", "audio_sec", "lr", "loss", "grad_norm")
+READ = ("num_clips", "num_tokens", "audio_sec", "lr", "loss", "grad_norm", "clips_digest")
 
 
 def assert_same_run(found, expected) -> None:
@@ -26,7 +26,11 @@ def test_the_unbroken_run_learns_and_keeps_its_promises(unbroken):
     assert set(lines[0]["loss"]) == {"speech", "environment", "music"}
     assert all(lines[-2]["loss"][domain] < lines[0]["loss"][domain] for domain in ("environment", "music"))
     assert sum(line["num_clips"] for line in unbroken.steps().values()) == 24
-    assert sorted(path.name for path in (unbroken.out / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+    assert sorted(path.name for path in (unbroken.out / "checkpoints").iterdir()) == [
+        "latest",
+        "step-00000004",
+        "step-00000006",
+    ]
     assert not (unbroken.out / "quarantine.jsonl").exists()
 
 

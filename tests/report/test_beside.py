@@ -1,7 +1,9 @@
 """Two probe files held against each other, compared with one probe of both encoders."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from whisper_aut.report.beside import hold_against, read_side
 from whisper_aut.report.build import build_comparison, build_report
 from whisper_aut.report.gate import Gate
 
+ProbeOf = Callable[..., ProbeReport]
 NAMES = ("original", "first", "second")
 
 
@@ -43,11 +46,21 @@ def features(task) -> dict[str, np.ndarray]:
     }
 
 
-def probe_of(task: Task, features: dict[str, np.ndarray], *names: str, protocols=("strict", "few-shot")) -> ProbeReport:
-    results: list[ProtocolResult] = [
-        compare(task, PROTOCOLS[protocol], "trimmed", [features[name] for name in names], [], 0)
-        for protocol in protocols
-    ]
+@pytest.fixture(scope="module")
+def probe_of(task, features) -> ProbeOf:
+    """A probe of encoders by name, the first as base; each comparison is computed once."""
+
+    @cache
+    def compared(names: tuple[str, ...], protocol: str) -> ProtocolResult:
+        return compare(task, PROTOCOLS[protocol], "trimmed", [features[name] for name in names], [], 0)
+
+    def make(*names: str, protocols: tuple[str, ...] = ("strict", "few-shot"), probed: Task = task) -> ProbeReport:
+        return report_of(probed, names, [compared(names, protocol) for protocol in protocols])
+
+    return make
+
+
+def report_of(task: Task, names: tuple[str, ...], results: list[ProtocolResult]) -> ProbeReport:
     arrays = task_arrays(task)
     return ProbeReport(
         encoders=[
@@ -65,17 +78,17 @@ def probe_of(task: Task, features: dict[str, np.ndarray], *names: str, protocols
 
 
 @pytest.fixture
-def files(task, features, tmp_path) -> tuple[Path, Path]:
+def files(probe_of, tmp_path) -> tuple[Path, Path]:
     """``original`` against ``first``, and ``original`` against ``second``."""
     paths = tmp_path / "a.json", tmp_path / "b.json"
     for path, name in zip(paths, NAMES[1:], strict=True):
-        path.write_text(probe_of(task, features, "original", name).to_json())
+        path.write_text(probe_of("original", name).to_json())
     return paths
 
 
-def test_two_files_say_what_one_probe_of_both_encoders_says(task, features, files):
+def test_two_files_say_what_one_probe_of_both_encoders_says(probe_of, files):
     compared, _ = hold_against(read_side(files[0]), read_side(files[1]), "command")
-    together = probe_of(task, features, "first", "second")
+    together = probe_of("first", "second")
     assert [encoder.name for encoder in compared.encoders] == ["first", "second"]
     for found, expected in zip(compared.tasks[0].results, together.tasks[0].results, strict=True):
         assert found.comparisons == expected.comparisons
@@ -97,24 +110,24 @@ def test_an_encoder_can_be_named_the_base_too(files):
         read_side(files[0], "third")
 
 
-def test_several_adapted_encoders_must_be_named(task, features, tmp_path):
+def test_several_adapted_encoders_must_be_named(probe_of, tmp_path):
     path = tmp_path / "both.json"
-    path.write_text(probe_of(task, features, *NAMES).to_json())
+    path.write_text(probe_of(*NAMES, protocols=("strict",)).to_json())
     with pytest.raises(ProbeError, match="2 adapted encoders") as error:
         read_side(path)
     assert "--a" in (error.value.remedy or "")
     assert read_side(path, "second").number == 2
 
 
-def test_what_cannot_be_compared_is_named_and_left_out(task, features, files):
+def test_what_cannot_be_compared_is_named_and_left_out(task, probe_of, files):
     a, b = read_side(files[0]), read_side(files[1])
-    only = b._replace(probe=probe_of(task, features, "original", "second", protocols=("strict",)))
+    only = b._replace(probe=probe_of("original", "second", protocols=("strict",)))
     compared, notes = hold_against(a, only, "command")
     assert [result.protocol for result in compared.tasks[0].results] == ["strict"]
     assert any("few-shot/trimmed" in note and "b.json" in note for note in notes)
     other = replace(task, clips_sha256="cd" * 32)
     with pytest.raises(ProbeError, match="its clips, labels or folds are not the same"):
-        hold_against(a, b._replace(probe=probe_of(other, features, "original", "second")), "command")
+        hold_against(a, b._replace(probe=probe_of("original", "second", probed=other)), "command")
 
 
 def test_an_edited_score_is_not_believed(files):
@@ -149,7 +162,7 @@ def test_what_is_no_probe_is_told_in_a_line(tmp_path, content, message):
         read_side(tmp_path)
 
 
-def test_other_versions_and_seeds_are_said(task, features, files):
+def test_other_versions_and_seeds_are_said(files):
     a, b = read_side(files[0]), read_side(files[1])
     changed = b.probe.model_copy(update={"seed": 1, "versions": {"torch": "3"}})
     _, notes = hold_against(a, b._replace(probe=changed), "command")

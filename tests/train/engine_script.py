@@ -4,7 +4,9 @@ Run as ``engine_script.py FOLDER JOB...``: for each name it reads ``FOLDER/JOB.j
 ``FOLDER/JOB.pt``. Rank and number of ranks come from the environment, as a launcher sets them.
 """
 
+import functools
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ def state_of(module: WhisperSummedLoss, optimizer: torch.optim.Optimizer) -> Tra
     return TrainedState({name: p.detach().clone() for name, p in named.items()}, moments)
 
 
-def plain_steps(config: TrainConfig, steps: range) -> tuple[TrainedState, list[float]]:
+def plain_steps(config: TrainConfig, steps: range, refused: list[int]) -> tuple[TrainedState, list[float]]:
     """The reference: PyTorch's AdamW and clipping on the mean over the step's tokens, nothing of ours but the model."""
     module = make_module()
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -66,6 +68,8 @@ def plain_steps(config: TrainConfig, steps: range) -> tuple[TrainedState, list[f
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=config.betas)
     norms = []
     for step in steps:
+        if step in refused:
+            continue
         total = sum(module(*micro_batch(step, i)) for i in range(NUM_MICRO_BATCHES)) / step_tokens(step)
         optimizer.zero_grad()
         total.backward()
@@ -74,14 +78,21 @@ def plain_steps(config: TrainConfig, steps: range) -> tuple[TrainedState, list[f
     return state_of(module, optimizer), norms
 
 
-def engine_steps(engine: Engine, steps: range, rank: int, world: int) -> list[float]:
+def engine_steps(engine: Engine, steps: range, rank: int, world: int, refused: list[int]) -> list[float]:
     norms = []
     for step in steps:
         for index in range(rank, NUM_MICRO_BATCHES, world):
-            engine.backward(engine(*micro_batch(step, index)), step_tokens=step_tokens(step))
-            engine.end_micro_batch(LR)
-        norms.append(engine.grad_norm)
+            last = index >= NUM_MICRO_BATCHES - world
+            refuse = last and step in refused
+            engine.backward(engine(*micro_batch(step, index)), step_tokens=step_tokens(step), refuse=refuse)
+            updated = engine.end_micro_batch(LR, last=last)
+        assert updated == (step not in refused)
+        assert math.isinf(engine.grad_norm) == (step in refused)
+        norms += [engine.grad_norm] * updated
     return norms
+
+
+joined = functools.cache(start_distributed)
 
 
 def run(job: dict[str, Any], out: Path) -> None:
@@ -90,12 +101,13 @@ def run(job: dict[str, Any], out: Path) -> None:
         steps=10, clips_per_step=8, micro_batch_clips=2, precision=job.get("precision", "fp32"),
         deepspeed=job.get("strategy", "zero2"), max_grad_norm=job.get("max_grad_norm", 1.0), weight_decay=0.1,
     )  # fmt: skip
-    steps = range(*job["steps"])
+    steps, refused = range(*job["steps"]), job.get("refused", [])
     if job.get("plain"):
-        state, norms = plain_steps(config, steps)
+        state, norms = plain_steps(config, steps, refused)
         torch.save({"weights": state.weights, "moments": state.moments, "norms": norms}, out)
         return
-    rank, world, _ = start_distributed()
+    ranks = joined()
+    rank, world = ranks.rank, ranks.world_size
     module = make_module(job.get("seed", 0))
     start = torch.load(out.with_name(job["start"] + ".pt"), weights_only=True) if "start" in job else None
     if start is not None:
@@ -103,8 +115,12 @@ def run(job: dict[str, Any], out: Path) -> None:
         module.whisper.load_state_dict(weights)
     engine = Engine(module, config, world_size=world)
     if start is not None:
-        engine.restore(TrainedState(start["weights"], start["moments"]), num_steps_done=steps.start)
-    norms = engine_steps(engine, steps, rank, world)
+        engine.restore(
+            TrainedState(start["weights"], start["moments"]), num_updates=job.get("num_updates", steps.start)
+        )
+    before = engine.num_updates
+    norms = engine_steps(engine, steps, rank, world, refused)
+    assert engine.num_updates - before == len(norms)
     gathered = engine.gather(rank=rank)
     assert (gathered is not None) == (rank == 0)
     if gathered is not None:

@@ -9,6 +9,7 @@ from whisper_aut.train.metrics import MetricsLog
 STEP = {
     "loss": 2.5, "lr": 1e-5, "grad_norm": 1.0, "num_clips": 4, "num_tokens": 20, "audio_sec": 2.0, "step_sec": 0.5,
     "clips_per_sec": 8.0, "audio_sec_per_sec": 4.0, "loader_wait_sec": 0.0, "quarantined": 0,
+    "mfu": 0.25, "memory_gb": 1.5,
 }  # fmt: skip
 
 

@@ -10,6 +10,12 @@ from whisper_aut.train.loop import Prepared, prepare
 from whisper_aut.train.run_folder import check_identity, identity, write_run_json
 
 
+@pytest.fixture(scope="module")
+def kept(tiny_en, tmp_path_factory, write_corpus, make_recipe) -> Prepared:
+    """A corpus and recipe that no test changes: weights are read and hashed once for all."""
+    return prepare(load_recipe(make_recipe(write_corpus(tmp_path_factory.mktemp("kept") / "corpus"))))
+
+
 @pytest.fixture
 def prepared(tiny_en, make_corpus, make_recipe) -> Prepared:
     return prepare(load_recipe(make_recipe(make_corpus())))
@@ -37,8 +43,8 @@ def test_the_same_recipe_and_data_may_go_on(prepared, tmp_path):
         "train.keep_checkpoints=9", "train.validate_every_steps=3",
     ],
 )  # fmt: skip
-def test_settings_that_change_no_number_may_differ(prepared, tmp_path, override):
-    check_identity(tmp_path, identity_of(prepared), changed(prepared, override))
+def test_settings_that_change_no_number_may_differ(kept, tmp_path, override):
+    check_identity(tmp_path, identity_of(kept), changed(kept, override))
 
 
 @pytest.mark.parametrize(
@@ -53,9 +59,9 @@ def test_settings_that_change_no_number_may_differ(prepared, tmp_path, override)
         ("train.full_window_fraction=0.5", "train.full_window_fraction"),
     ],
 )
-def test_settings_that_change_the_numbers_are_refused_by_name(prepared, tmp_path, override, field):
+def test_settings_that_change_the_numbers_are_refused_by_name(kept, tmp_path, override, field):
     with pytest.raises(CheckpointError, match="holds a run that differs") as caught:
-        check_identity(tmp_path, identity_of(prepared), changed(prepared, override))
+        check_identity(tmp_path, identity_of(kept), changed(kept, override))
     assert field in str(caught.value)
 
 

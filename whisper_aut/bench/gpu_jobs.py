@@ -80,7 +80,7 @@ def train_plain(
         _compile_layers(module.whisper)
     optimizer = _MasterAdamW(module)
 
-    def backward(loss: Tensor, step_tokens: int) -> None:
+    def backward(loss: Tensor, step_tokens: int, last: bool) -> None:
         (loss / step_tokens).backward()
 
     yield from _train_cases(
@@ -113,9 +113,9 @@ def train_deepspeed(
             )
             engine = Engine(module, config, world_size=1)
 
-            def backward(loss: Tensor, step_tokens: int, engine: Engine = engine) -> None:
+            def backward(loss: Tensor, step_tokens: int, last: bool, engine: Engine = engine) -> None:
                 engine.backward(loss, step_tokens=step_tokens)
-                engine.end_micro_batch(_LR)
+                engine.end_micro_batch(_LR, last=last)
 
             yield from _train_cases(
                 setting, [case], module.whisper.config, forward=engine, dtype=torch.bfloat16, backward=backward,
@@ -146,7 +146,7 @@ def train_padded(setting: Setting, cases: Sequence[Case]) -> Iterator[Result]:
         loss: Tensor = outputs.loss
         return loss
 
-    def backward(loss: Tensor, step_tokens: int) -> None:
+    def backward(loss: Tensor, step_tokens: int, last: bool) -> None:
         (loss / _MICRO_BATCHES).backward()
 
     def update() -> None:
@@ -242,7 +242,7 @@ def _train_cases(
     *,
     forward: Callable[[Tensor, Tensor, Tensor], Tensor],
     dtype: torch.dtype,
-    backward: Callable[[Tensor, int], None],
+    backward: Callable[[Tensor, int, bool], None],
     update: Callable[[], None],
     about: dict[str, Any],
 ) -> Iterator[Result]:
@@ -256,11 +256,12 @@ def _train_cases(
             waveforms = waveforms.pin_memory()
 
         def step(waveforms: Tensor = waveforms, tokens: Tensor = tokens, case: Case = case) -> None:
-            for _ in range(_MICRO_BATCHES):
+            for index in range(_MICRO_BATCHES):
                 on_device = tokens.to(setting.device, non_blocking=True)
                 features = front_end(waveforms.to(setting.device, non_blocking=True)).to(dtype)  # [B, M, F]
                 loss = forward(features, on_device[:, :-1].contiguous(), on_device[:, 1:].contiguous())
-                backward(loss, _MICRO_BATCHES * case.micro_batch_clips * case.num_tokens)
+                step_tokens = _MICRO_BATCHES * case.micro_batch_clips * case.num_tokens
+                backward(loss, step_tokens, index == _MICRO_BATCHES - 1)
             update()
 
         def measured(step: Callable[[], None] = step, case: Case = case) -> Result:

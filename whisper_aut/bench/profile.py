@@ -16,11 +16,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from whisper_aut.bench.clips import clips_of_length
 from whisper_aut.bench.train import TrainBench, recipe_of
-from whisper_aut.constants import IGNORE_LABEL
-from whisper_aut.data.features import LogMel
-from whisper_aut.data.loader import step_batches
-from whisper_aut.model.loss import WhisperSummedLoss
-from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
+from whisper_aut.bench.train_sides import make_stepper, steps_of
+from whisper_aut.train.engine import start_distributed, stop_distributed
 from whisper_aut.train.loop import prepare
 from whisper_aut.train.schedule import learning_rate
 
@@ -34,7 +31,7 @@ _READING = "reading, decoding and tokenising clips"
 # The first pattern that an operator's name has, decides. Regions of ours are named in capitals.
 _GROUPS = (
     (r"^READ$|DataLoader", _READING),
-    (r"^(LOGMEL|FORWARD|BACKWARD|UPDATE)$", _PYTHON),
+    (r"^STEP$", _PYTHON),
     (r"scaled_dot_product|flash_attention|efficient_attention", "attention (scores and weighting)"),
     (r"conv", "convolutions"),
     (r"adam|_foreach_(add|mul|div|sqrt|lerp|addcmul|addcdiv)", "optimizer"),
@@ -62,7 +59,8 @@ def measure_profile(
         WhisperAutError: base or manifest cannot be used.
     """
     total = warm_up_steps + 2 * steps
-    _, _, device = start_distributed()
+    ranks = start_distributed()
+    device = ranks.device
     try:
         with tempfile.TemporaryDirectory() as folder:
             manifest = clips_of_length(
@@ -71,31 +69,15 @@ def measure_profile(
             )  # fmt: skip
             recipe = recipe_of(asked, manifest, total, precision=precision, full_window_fraction=0.0)
             prepared = prepare(recipe)
-            batches = step_batches(
-                prepared.plan, prepared.corpus.train, prepared.text_encoder, rank=0, world_size=1,
-                start_step=0, num_steps=total, num_workers=asked.num_workers,
-            )  # fmt: skip
-            whisper = prepared.base.model
-            module = WhisperSummedLoss(
-                whisper.to(device).train(), gradient_checkpointing=recipe.train.gradient_checkpointing
-            )
-            engine = Engine(module, recipe.train, world_size=1)
-            log_mel = LogMel(whisper.config.num_mel_bins).to(device)
+            batches = steps_of(prepared)
+            stepper = make_stepper(prepared, ranks)
+            vocab_size = prepared.base.model.config.vocab_size
 
             def step() -> None:
                 with record_function("READ"):
                     number, of_step = next(batches)
-                step_tokens = sum(int((batch.labels != IGNORE_LABEL).sum()) for batch in of_step)
-                for batch in of_step:
-                    moved = batch.to(device)
-                    with record_function("LOGMEL"):
-                        features = log_mel(moved.waveforms)
-                    with record_function("FORWARD"):
-                        loss = engine(features, moved.decoder_input_ids, moved.labels)
-                    with record_function("BACKWARD"):
-                        engine.backward(loss, step_tokens=step_tokens)
-                    with record_function("UPDATE"):
-                        engine.end_micro_batch(learning_rate(number, total, recipe.train))
+                with record_function("STEP"):
+                    stepper(of_step, learning_rate(number, total, recipe.train), number=number, stop_asked=False)
                 if device.type == "cuda":
                     torch.cuda.synchronize()
 
@@ -112,7 +94,7 @@ def measure_profile(
             events = profiler.key_averages(group_by_input_shape=True)
     finally:
         stop_distributed()
-    seconds = grouped(events, whisper.config.vocab_size, on_device=device.type == "cuda")
+    seconds = grouped(events, vocab_size, on_device=device.type == "cuda")
     whole = sum(seconds.values())
     operators = sorted(events, key=lambda event: -_own_us(event, device.type == "cuda"))[:_OPERATORS]
     return {

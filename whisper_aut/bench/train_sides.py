@@ -21,11 +21,16 @@ from whisper_aut.config import Recipe
 from whisper_aut.constants import IGNORE_LABEL, SAMPLE_RATE
 from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import Batch, step_batches
+from whisper_aut.model.compiled import compile_layers
 from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
 from whisper_aut.train.flops import real_tokens
+from whisper_aut.train.guard import StepGuard
 from whisper_aut.train.loop import Prepared, prepare
+from whisper_aut.train.ranks import Ranks
 from whisper_aut.train.schedule import learning_rate
+from whisper_aut.train.step import Stepper
+from whisper_aut.train.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -45,29 +50,32 @@ class TrainJob:
 
 def run_ours(baton: Baton, job: TrainJob) -> None:
     """From the files on the disk to updated weights: decoding, log-mel, forward, backward, AdamW under DeepSpeed."""
-    rank, world_size, device = start_distributed()
+    ranks = start_distributed()
     try:
         prepared = prepare(job.recipe)
-        config = job.recipe.train
-        steps = _steps(prepared, rank=rank, world_size=world_size)
-        whisper = prepared.base.model
-        module = WhisperSummedLoss(whisper.to(device).train(), gradient_checkpointing=config.gradient_checkpointing)
-        engine = Engine(module, config, world_size=world_size)
-        log_mel = LogMel(whisper.config.num_mel_bins).to(device)
+        steps = steps_of(prepared)
+        stepper = make_stepper(prepared, ranks)
         baton.ready()
         for number, batches in steps:
-            lr = learning_rate(number, prepared.steps, config)
-            step_tokens = sum(int((batch.labels != IGNORE_LABEL).sum()) for batch in batches)
-            loss_sum = 0.0
-            for batch in batches:
-                moved = batch.to(device)
-                loss = engine(log_mel(moved.waveforms), moved.decoder_input_ids, moved.labels)
-                engine.backward(loss, step_tokens=step_tokens)
-                engine.end_micro_batch(lr)
-                loss_sum += float(loss.detach())
-            baton.step_done(_finished(loss_sum / step_tokens, batches))
+            lr = learning_rate(number, prepared.steps, job.recipe.train)
+            outcome = stepper(batches, lr, number=number, stop_asked=False)
+            assert outcome.skipped is None, outcome.skipped
+            baton.step_done(_finished(outcome.loss, batches))
     finally:
         stop_distributed()
+
+
+def make_stepper(prepared: Prepared, ranks: Ranks) -> Stepper:
+    """What takes the steps of a real run, without its checkpoints: no step is skipped, nobody watches other ranks."""
+    config = prepared.recipe.train
+    whisper = prepared.base.model
+    module = WhisperSummedLoss(whisper.to(ranks.device).train(), gradient_checkpointing=config.gradient_checkpointing)
+    engine = Engine(module, config, world_size=ranks.world_size)
+    if config.compile:
+        compile_layers(engine.module, engine.dtype, zero_stage=engine.zero_stage)
+    log_mel = LogMel(whisper.config.num_mel_bins).to(ranks.device)
+    watchdog = Watchdog(ranks.store, rank=0, world_size=1, stall_sec=config.stall_sec, advice="")  # never started
+    return Stepper(engine, log_mel, StepGuard(0.0, 1), ranks, watchdog)
 
 
 def run_hugging_face(baton: Baton, job: TrainJob) -> None:
@@ -163,7 +171,7 @@ class _Clips(torch.utils.data.Dataset[dict[str, Tensor]]):
         self._files: list[Path] = []
         self._texts: list[tuple[Tensor, Tensor]] = []
         made: dict[str, Path] = {}
-        for _, batches in _steps(prepared, rank=0, world_size=1):
+        for _, batches in steps_of(prepared):
             for batch in batches:
                 lengths = real_tokens(batch.labels).tolist()
                 for row, clip_id in enumerate(batch.ids):
@@ -207,10 +215,12 @@ class _Collator:
         }
 
 
-def _steps(prepared: Prepared, *, rank: int, world_size: int) -> Iterator[tuple[int, list[Batch]]]:
+def steps_of(prepared: Prepared) -> Iterator[tuple[int, list[Batch]]]:
+    """All steps of the plan, on one rank."""
     return step_batches(
-        prepared.plan, prepared.corpus.train, prepared.text_encoder, rank=rank, world_size=world_size,
-        start_step=0, num_steps=prepared.steps, num_workers=prepared.recipe.data.num_workers,
+        prepared.plan, prepared.corpus.train, prepared.text_encoder, rank=0, world_size=1, start_step=0,
+        num_steps=prepared.steps, num_workers=prepared.recipe.data.num_workers,
+        pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 

@@ -58,6 +58,16 @@ class Batch:
     micro_batch: MicroBatch
     quarantined: tuple[QuarantineEntry, ...]
 
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from which copies to a GPU run beside other work."""
+        return replace(
+            self,
+            waveforms=self.waveforms.pin_memory(),
+            num_samples=self.num_samples.pin_memory(),
+            decoder_input_ids=self.decoder_input_ids.pin_memory(),
+            labels=self.labels.pin_memory(),
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its tensors on ``device``."""
         return replace(
@@ -79,6 +89,7 @@ def step_batches(
     start_step: int,
     num_steps: int,
     num_workers: int,
+    pin_memory: bool = False,
 ) -> Iterator[tuple[int, list[Batch]]]:
     """Steps ``start_step`` to ``start_step + num_steps - 1`` with this rank's batches, in the plan's order.
 
@@ -94,6 +105,7 @@ def step_batches(
         start_step: first step, from 0.
         num_steps: how many.
         num_workers: decoding processes; 0 decodes here.
+        pin_memory: of the batches; for a GPU.
 
     Raises:
         RecipeError: ``world_size`` does not divide the step.
@@ -103,7 +115,7 @@ def step_batches(
     share = plan.micro_batches_per_step // world_size
     dataset = _Batches(_Share(plan, rank, world_size), pools, text_encoder, plan.substitute, plan.partner)
     order = range(start_step * share, (start_step + num_steps) * share)
-    batches = _load(dataset, order, num_workers)
+    batches = _load(dataset, order, num_workers, pin_memory=pin_memory)
     # Not `yield`: what is wrong with the arguments is said now, not at the first step, and the workers start now: made
     # before the model grows its optimizer, they do not hold on to memory that training rewrites later.
     return ((step, [next(batches) for _ in range(share)]) for step in range(start_step, start_step + num_steps))
@@ -256,7 +268,7 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
         raise _unreadable(lost)
 
 
-def _load(dataset: _Batches, order: range, num_workers: int) -> Iterator[Batch]:
+def _load(dataset: _Batches, order: range, num_workers: int, *, pin_memory: bool = False) -> Iterator[Batch]:
     loader: DataLoader[Batch | WhisperAutError] = DataLoader(
         dataset,
         sampler=order,
@@ -265,6 +277,7 @@ def _load(dataset: _Batches, order: range, num_workers: int) -> Iterator[Batch]:
         num_workers=num_workers,
         prefetch_factor=_PREFETCH if num_workers else None,
         worker_init_fn=_start_worker,
+        pin_memory=pin_memory,
     )
     others = set(multiprocessing.active_children())
     items = iter(loader)

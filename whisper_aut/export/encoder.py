@@ -21,7 +21,7 @@ from whisper_aut.errors import CheckpointError
 from whisper_aut.export.card import model_card
 from whisper_aut.model.base import BaseModel, load_base, quiet_loading
 from whisper_aut.resources import command_line
-from whisper_aut.train.checkpoint import newest_checkpoint, read_state, read_weights
+from whisper_aut.train.checkpoint import Checkpoint, newest_checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
     from transformers import WhisperConfig
@@ -55,12 +55,9 @@ def export_encoder(
     """
     run = _read_run(run_dir)
     _refuse_foreign(out_dir)
-    checkpoint = checkpoint or _last_checkpoint(run_dir, run["steps_planned"])
-    step = int(read_state(checkpoint)["step"])
+    opened = open_checkpoint(checkpoint) if checkpoint else _last_checkpoint(run_dir, run["steps_planned"])
     weights = {
-        name.removeprefix(_ENCODER): tensor
-        for name, tensor in read_weights(checkpoint).items()
-        if name.startswith(_ENCODER)
+        name.removeprefix(_ENCODER): tensor for name, tensor in opened.weights().items() if name.startswith(_ENCODER)
     }
     base = base or load_base(run["base"]["spec"])
     if base.weights_sha256 != run["base"]["weights_sha256"]:
@@ -74,7 +71,7 @@ def export_encoder(
     aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        _write(aside, weights, config, run, step, blend)
+        _write(aside, weights, config, run, opened.step, blend)
         _verify(aside, weights)
         if out_dir.exists():
             shutil.rmtree(out_dir)
@@ -84,17 +81,16 @@ def export_encoder(
     return out_dir
 
 
-def _last_checkpoint(run_dir: Path, steps_planned: int) -> Path:
+def _last_checkpoint(run_dir: Path, steps_planned: int) -> Checkpoint:
     checkpoint = newest_checkpoint(run_dir / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(
             "the run has no sound checkpoint", where=str(run_dir), remedy="train it first: whisper-aut train …"
         )
-    step = int(read_state(checkpoint)["step"])
-    if step < steps_planned:
+    if checkpoint.step < steps_planned:
         raise CheckpointError(
-            f"the run is not finished: step {step} of {steps_planned}",
-            where=str(checkpoint),
+            f"the run is not finished: step {checkpoint.step} of {steps_planned}",
+            where=str(checkpoint.folder),
             remedy="run the same `whisper-aut train` command again to finish it",
         )
     return checkpoint

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from whisper_aut.config import TrainConfig
 from whisper_aut.constants import BUCKET_FRAMES
@@ -29,9 +31,12 @@ from whisper_aut.errors import CheckpointError, EnvironmentProblem, RecipeError
 from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.resources import resource
 from whisper_aut.train.checkpoint import Moments, TrainedState
+from whisper_aut.train.ranks import Ranks
 
 _WHISPER = "whisper."  # WhisperSummedLoss holds the model under this name
 _TIED = "proj_out.weight"  # the same tensor as the decoder's embedding; stored once
+# All ranks load the base before they meet; what hangs later is the watchdog's to notice, long before this.
+_START, _COLLECTIVE = timedelta(minutes=30), timedelta(minutes=60)
 _RECIPE_OWNS = {
     "train_batch_size": "train.clips_per_step",
     "train_micro_batch_size_per_gpu": "train.micro_batch_clips",
@@ -44,14 +49,11 @@ _RECIPE_OWNS = {
 }
 
 
-def start_distributed() -> tuple[int, int, torch.device]:
+def start_distributed() -> Ranks:
     """Join the process group that the launcher describes, or one of a single process.
 
-    Returns:
-        rank, number of ranks, this rank's device.
-
     Raises:
-        EnvironmentProblem: DeepSpeed is not installed.
+        EnvironmentProblem: DeepSpeed is not installed, or the other ranks do not come.
     """
     has_gpu = torch.cuda.is_available()
     if not has_gpu:
@@ -63,10 +65,24 @@ def start_distributed() -> tuple[int, int, torch.device]:
     local_rank = int(os.environ["LOCAL_RANK"])
     if has_gpu:
         torch.cuda.set_device(local_rank)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if has_gpu else "gloo", timeout=timedelta(minutes=30))
+    try:
+        store, rank, world_size = next(rendezvous("env://", timeout=_START))
+        dist.init_process_group(
+            "nccl" if has_gpu else "gloo",
+            store=PrefixStore("ranks", store),
+            rank=rank,
+            world_size=world_size,
+            timeout=_COLLECTIVE,
+        )
+    except (dist.DistError, RuntimeError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise EnvironmentProblem(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others: {_first_line(error)}",
+            where=where,
+            remedy="start every rank of the run with the same MASTER_ADDR and MASTER_PORT, both reachable and free",
+        ) from None
     device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
-    return dist.get_rank(), dist.get_world_size(), device
+    return Ranks(rank, world_size, device, store)
 
 
 def stop_distributed() -> None:
@@ -134,25 +150,40 @@ class Engine:
         with _quiet():
             self._engine: Any = deepspeed.initialize(model=loss_module, optimizer=optimizer, config=settings)[0]
         self.module: WhisperSummedLoss = self._engine.module
-        self._zero_stage = int(settings["zero_optimization"]["stage"])
+        self.zero_stage = int(settings["zero_optimization"]["stage"])
         self._num_micro_batches = num_micro_batches
         self._world_size = world_size
+        self.num_updates = 0
         self._materialise_moments()
         # DeepSpeed made its masters from weights already rounded to bf16; these are the real ones.
         self._set_masters(start)
 
-    def backward(self, loss_sum: Tensor, *, step_tokens: int) -> None:
+    def backward(self, loss_sum: Tensor, *, step_tokens: int, refuse: bool = False) -> None:
         """Add the gradient of ``loss_sum`` (this rank's micro-batch) over the step's token count over all ranks.
 
-        ZeRO averages gradients over ranks; the factor turns that average back into a sum.
+        ZeRO averages gradients over ranks; the factor turns that average back into a sum. ``refuse`` makes the gradient
+        invalid, which every stage of ZeRO answers by dropping the step: weights, moments and their count stay.
         """
-        self._engine.backward(loss_sum * (self._world_size / step_tokens), scale_wrt_gas=False)
+        factor = float("nan") if refuse else self._world_size / step_tokens
+        self._engine.backward(loss_sum * factor, scale_wrt_gas=False)
 
-    def end_micro_batch(self, lr: float) -> None:
-        """Count one micro-batch done; the last one of a step updates the weights with learning rate ``lr``."""
+    def end_micro_batch(self, lr: float, *, last: bool) -> bool:
+        """Count one micro-batch done; the ``last`` of a step updates the weights with learning rate ``lr``.
+
+        Returns:
+            Whether the weights were updated; not, if the gradient of the step was not finite.
+        """
         for group in self._engine.optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
+        updated = last and bool(self._engine.was_step_applied())
+        self.num_updates += updated
+        if last and not updated and self.zero_stage == 2:
+            # With its optimizer offloaded, DeepSpeed (0.19) keeps the invalid gradient and adds all later ones to it.
+            gradients = self._engine.optimizer.averaged_gradients
+            for group in gradients:
+                gradients[group] = None
+        return updated
 
     def __call__(self, features: Tensor, decoder_input_ids: Tensor, labels: Tensor) -> Tensor:
         """Summed loss of a micro-batch, as ``WhisperSummedLoss.forward``; features are cast to the model's type."""
@@ -161,7 +192,7 @@ class Engine:
 
     @property
     def grad_norm(self) -> float:
-        """Global gradient norm of the last step, before clipping."""
+        """Global gradient norm of the last step, before clipping; infinite where the step was dropped."""
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
 
@@ -190,8 +221,8 @@ class Engine:
                     tensors[name] = value.detach().cpu().clone()
         return TrainedState(weights, moments) if rank == 0 else None
 
-    def restore(self, state: TrainedState, *, num_steps_done: int) -> None:
-        """Set masters and moments from a checkpoint, whatever number of ranks or ZeRO stage wrote it.
+    def restore(self, state: TrainedState, *, num_updates: int) -> None:
+        """Set masters, moments and their count from a checkpoint, whatever number of ranks or ZeRO stage wrote it.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape.
@@ -204,11 +235,11 @@ class Engine:
                 continue
             for key, tensors in state.moments.items():
                 value = _fitting(tensors, name, parameter, what=key)
-                if self._zero_stage == 3:
+                if self.zero_stage == 3:
                     self._set_local(parameter, value, key)
                 else:
                     safe_set_full_optimizer_state(parameter, value.to(parameter.device), key)
-        self._set_optimizer_step(num_steps_done)
+        self._set_num_updates(num_updates)
 
     def _materialise_moments(self) -> None:
         """Let AdamW create its moments with one step of zero gradients and learning rate zero.
@@ -223,7 +254,7 @@ class Engine:
         for _ in range(self._num_micro_batches):
             loss = self(features, tokens, tokens)
             self.backward(loss * 0.0, step_tokens=1)
-            self.end_micro_batch(lr=0.0)
+            self._engine.step()
         zero = self._engine.optimizer
         if hasattr(zero, "single_partition_of_fp32_groups"):  # ZeRO-1 and 2
             from deepspeed.utils import lazy_init_hp_params_optimizer_state
@@ -231,14 +262,15 @@ class Engine:
             # DeepSpeed (0.19) links all groups after updating the first one, when the others have no moments yet.
             for group, partition in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
                 lazy_init_hp_params_optimizer_state(group, partition, zero.optimizer.state)
-        self._set_optimizer_step(0)
+        self._set_num_updates(0)
 
-    def _set_optimizer_step(self, num_steps_done: int) -> None:
+    def _set_num_updates(self, num_updates: int) -> None:
         """Set Adam's own step count, which its bias correction depends on."""
+        self.num_updates = num_updates
         states = [s for s in self._engine.optimizer.optimizer.state.values() if "step" in s]
         assert states, "the optimizer has no state after a step"
         for moments in states:
-            moments["step"] = torch.full_like(torch.as_tensor(moments["step"]), num_steps_done)
+            moments["step"] = torch.full_like(torch.as_tensor(moments["step"]), num_updates)
 
     def _set_masters(self, values: Mapping[str, Tensor]) -> None:
         from deepspeed.utils import safe_set_full_fp32_param
@@ -247,7 +279,7 @@ class Engine:
             if not parameter.requires_grad:
                 continue
             value = _fitting(values, _WHISPER + name, parameter, what="weights")
-            if self._zero_stage == 3:
+            if self.zero_stage == 3:
                 self._set_local(parameter, value, None)
             else:
                 safe_set_full_fp32_param(parameter, value.to(parameter.device))
@@ -273,7 +305,7 @@ class Engine:
             yield name.removeprefix(_WHISPER), parameter
 
     def _gathered(self, parameter: Any) -> contextlib.AbstractContextManager[Any]:
-        if self._zero_stage < 3:
+        if self.zero_stage < 3:
             return contextlib.nullcontext()
         deepspeed = _import_deepspeed()
         context: contextlib.AbstractContextManager[Any] = deepspeed.zero.GatheredParameters([parameter])
@@ -325,6 +357,10 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _free_port() -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import torch
 
 from whisper_aut.progress import format_duration
 
@@ -36,7 +39,7 @@ class MetricsLog:
             self._board: Any = SummaryWriter(str(run_dir / "tensorboard"))
 
     def step(self, **values: float) -> None:
-        """One finished step; ``step``, ``loss``, ``step_sec`` and more."""
+        """One finished step; ``step``, ``loss``, ``step_sec`` and more; ``mfu`` where the device's peak is known."""
         if not self.enabled:
             return
         self.event("step", **values)
@@ -48,10 +51,11 @@ class MetricsLog:
         self._last_print_sec = now
         mean_step_sec = sum(self._recent_step_sec) / len(self._recent_step_sec)
         left = format_duration((self.total_steps - number) * mean_step_sec)
+        used = f"{values['mfu']:.0%} useful MFU, " if "mfu" in values else ""
         print(
             f"train: step {number}/{self.total_steps}, loss {values['loss']:.3f}, lr {values['lr']:.2e}, "
-            f"{values['clips_per_sec']:.3g} clips/s, {values['audio_sec_per_sec']:.3g} s audio/s, "
-            f"waited {values['loader_wait_sec']:.2f} s for data, {left} left",
+            f"{values['clips_per_sec']:.3g} clips/s, {values['audio_sec_per_sec']:.3g} s audio/s, {used}"
+            f"waited {values['loader_wait_sec']:.2f} s for data, {values['memory_gb']:.1f} GB, {left} left",
             file=sys.stderr,
             flush=True,
         )
@@ -85,6 +89,13 @@ class MetricsLog:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Most memory that this process has held: of the GPU if it trains on one, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
 
 
 def _without_nan(value: Any) -> Any:

@@ -15,6 +15,7 @@ from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import validation_batches
 from whisper_aut.data.quarantine import QuarantineEntry
 from whisper_aut.train.engine import Engine
+from whisper_aut.train.watchdog import Watchdog
 
 
 def validation_loss(
@@ -24,6 +25,7 @@ def validation_loss(
     text_encoder: TextEncoder,
     micro_batch_clips: int,
     device: torch.device,
+    watchdog: Watchdog,
 ) -> dict[str, float]:
     """Mean loss per token of each domain's validation pool, at trimmed context.
 
@@ -37,6 +39,7 @@ def validation_loss(
             total = torch.zeros(2, dtype=torch.float64)
             lost: list[QuarantineEntry] = []
             for batch in validation_batches(pool, domain, text_encoder, micro_batch_clips):
+                watchdog.at(f"validating on {domain}")
                 lost += batch.quarantined
                 moved = batch.to(device)
                 loss = engine(log_mel(moved.waveforms), moved.decoder_input_ids, moved.labels)
@@ -50,5 +53,6 @@ def validation_loss(
             if total[1]:
                 losses[domain] = float(total[0] / total[1])
     engine.module.train()
+    watchdog.at("waiting for other ranks after validation")
     dist.barrier()
     return losses

@@ -4,23 +4,29 @@ import sys
 
 import pytest
 
-from whisper_aut import doctor
-from whisper_aut.doctor import examine
+from whisper_aut.doctor import examine as module
+from whisper_aut.doctor.examine import Check, examine
 
 
 def by_name(checks) -> dict:
     return {check.name: check for check in checks}
 
 
-def test_what_this_installation_needs_to_run_its_tests_is_ok():
-    checks = by_name(examine())
+@pytest.fixture(scope="module")
+def here() -> list[Check]:
+    """What the doctor says of this installation as it is."""
+    return examine()
+
+
+def test_what_this_installation_needs_to_run_its_tests_is_ok(here):
+    checks = by_name(here)
     for name in ("python", "torch", "transformers", "resample", "decode WAV", "decode FLAC", "decode Ogg Opus"):
         assert checks[name].status == "ok", checks[name]
         assert checks[name].found
 
 
-def test_whatever_is_not_ok_has_a_remedy():
-    assert [check for check in examine() if check.status != "ok" and not check.remedy] == []
+def test_whatever_is_not_ok_has_a_remedy(here):
+    assert [check for check in here if check.status != "ok" and not check.remedy] == []
 
 
 def test_a_missing_package_is_missing_and_the_rest_is_still_looked_at(monkeypatch):
@@ -36,7 +42,7 @@ def test_a_package_that_breaks_on_import_is_broken_with_its_first_line():
     def look() -> str:
         raise OSError("libtorch_cuda.so: cannot open\nmore")
 
-    check = doctor._guard("torchaudio", look, remedy="match the builds")
+    check = module._guard("torchaudio", look, remedy="match the builds")
     assert (check.status, check.found, check.remedy) == ("broken", "libtorch_cuda.so: cannot open", "match the builds")
 
 
@@ -61,5 +67,5 @@ def test_damaged_demo_weights_are_named(demo_weights, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["accelerator", "deepspeed", "ffmpeg", "demo: tiny.en weights", "demo: espeak-ng"])
-def test_what_only_some_commands_need_is_optional(name):
-    assert not by_name(examine())[name].needed
+def test_what_only_some_commands_need_is_optional(here, name):
+    assert not by_name(here)[name].needed

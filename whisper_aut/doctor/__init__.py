@@ -1,0 +1,1 @@
+"""What works here, and on each machine of a hostfile: examine (this one), report (as JSON), nodes (all, over ssh)."""
