@@ -16,7 +16,8 @@ from whisper_aut.cli import main
 COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
     ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
-    ["report", "compare"], ["watch"],
+    ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
+    ["bench", "profile"], ["bench", "gpu"],
 ]  # fmt: skip
 
 
@@ -188,6 +189,12 @@ def test_an_output_that_is_a_file(refused, recipe, tmp_path):
 
 def test_a_step_of_no_whole_number_of_micro_batches(refused, recipe, tmp_path):
     assert "must be a multiple" in refused("train", recipe, "train.micro_batch_clips=3", "--out", tmp_path / "run")
+
+
+def test_a_benchmark_of_what_is_not_known(refused, tmp_path):
+    assert "no side 'theirs'" in refused("bench", "train", "--side", "theirs")
+    assert "no shape 'huge'" in refused("bench", "gpu", "--shape", "huge", "--out", tmp_path / "out")
+    assert "no precision 'int4'" in refused("bench", "profile", "--precision", "int4")
 
 
 def test_an_export_of_no_run(refused, tmp_path):

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import whisper_aut
+from whisper_aut.bench.commands import app as bench_app
 from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, HostfileError, ProbeError, WhisperAutError
 
 Name = TypeVar("Name", bound=str)
@@ -40,6 +41,7 @@ report_app = typer.Typer(invoke_without_command=True)
 app.add_typer(report_app, name="report")
 tasks_app = typer.Typer(help="Benchmarks to probe on: list them, fetch their data.", invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from whisper_aut.bench.probe import measure_embedding, measure_head
+from whisper_aut.bench.head import measure_head
+from whisper_aut.bench.probe import measure_embedding
 from whisper_aut.bench.record import finish
 from whisper_aut.errors import ProbeError
 

@@ -7,36 +7,50 @@ import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from whisper_aut.files import write_whole
-from whisper_aut.train.run_folder import machine, package_versions
+from whisper_aut.train.environment import machine, package_versions
 
 
-def finish(numbers: dict[str, Any], out: Path | None) -> None:
-    """Print the numbers, and write them with their circumstances where a file is given."""
+def finish(numbers: dict[str, Any], out: Path | None, shown: Sequence[str] | None = None) -> None:
+    """Print the numbers (or ``shown``, lines made of them), and write them with their circumstances to a given file."""
     width = max(map(len, numbers))
-    for name, value in numbers.items():
-        print(f"{name:{width}}  {_shown(value)}")
+    print(
+        "\n".join([f"{name:{width}}  {_shown(value)}" for name, value in numbers.items()] if shown is None else shown)
+    )
     if out is not None:
-        record = {
-            "numbers": numbers,
-            "command": shlex.join(["python", "-m", "whisper_aut.bench", *sys.argv[1:]]),
-            "commit": _commit(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": machine() | {"threads": torch.get_num_threads()},
-            "versions": package_versions(),
-        }
-        write_whole(out, json.dumps(record, indent=1) + "\n")
+        write_whole(out, json.dumps({"numbers": numbers, **circumstances()}, indent=1) + "\n")
+
+
+def circumstances() -> dict[str, Any]:
+    """What a number depends on: command, commit, date, machine, versions."""
+    given = sys.argv[1:] if Path(sys.argv[0]).parent.name == "bench" else sys.argv[2:]
+    return {
+        "command": shlex.join(["whisper-aut", "bench", *given]),
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine() | {"threads": torch.get_num_threads()},
+        "versions": package_versions() | {name: _version(name) for name in ("accelerate", "triton")},
+    }
 
 
 def peak_gb() -> float:
     """Most memory that this process ever held, in GB (10^9 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _shown(value: Any) -> str:

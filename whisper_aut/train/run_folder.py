@@ -7,18 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import whisper_aut
 from whisper_aut.config import Recipe, dump_recipe
 from whisper_aut.data.corpus import Corpus
 from whisper_aut.data.plan import Plan
@@ -26,6 +20,7 @@ from whisper_aut.errors import CheckpointError
 from whisper_aut.files import write_whole
 from whisper_aut.model.base import BaseModel
 from whisper_aut.resources import command_line
+from whisper_aut.train.environment import machine, package_versions
 
 # May differ between the parts of one run: they change neither the clips nor the arithmetic's meaning.
 _FREE_TO_CHANGE = (
@@ -48,17 +43,6 @@ def make_run_dir(run_dir: Path) -> None:
         raise CheckpointError(
             f"the run's folder cannot be made: {error.strerror}", where=str(run_dir), remedy="give another --out"
         ) from None
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    versions = {"python": platform.python_version(), "whisper-aut": whisper_aut.__version__}
-    for name in ("torch", "transformers", "deepspeed", "numpy", "soundfile", "soxr", "scikit-learn"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def identity(recipe: Recipe, base: BaseModel, corpus: Corpus, plan: Plan) -> dict[str, Any]:
@@ -123,15 +107,6 @@ def write_run_json(
     write_whole(run_dir / "run.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
 
-def machine() -> dict[str, str | int | None]:
-    """Processor, its cores that are ours, and the GPU."""
-    return {
-        "cpu": _cpu_name(),
-        "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
 def _matters(key: str) -> bool:
     # Where the data lies may change; what it is, is in the corpus' fingerprint.
     return key != "data.root" and not any(key == free or key.startswith(free + ".") for free in _FREE_TO_CHANGE)
@@ -144,13 +119,3 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for key, nested in value.items():
         flat |= _flat(nested, f"{prefix}.{key}" if prefix else str(key))
     return flat
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
