@@ -4,7 +4,8 @@
 # HOSTFILE: a line a machine, "NAME slots=GPUS". Needs ssh without a password and pdsh, as DeepSpeed's launcher does.
 # whisper-aut doctor --nodes HOSTFILE --shared FOLDER_OF_RUN looks at all of them first and names what would break a run.
 # With --dry-run it prints the command, then checks recipe, manifests and plan for all ranks; no GPU is needed.
-# Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1.
+# Interrupted, the same command goes on. DeepSpeed's launcher gives ranks 30 s to save after SIGTERM and leaves with 1;
+# launch/train.slurm, and train_8gpu.sh on one machine, give them the time that they need and leave with 75.
 # Under Slurm use launch/train.slurm instead.
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
 manual_unless $# -ge 2

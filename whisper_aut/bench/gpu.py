@@ -86,7 +86,7 @@ def planned(setting: Setting) -> list[Job]:
         Job("embeddings", partial(jobs.embeddings, setting, five.clip_sec, frames), 45),
         Job("head", partial(jobs.head, setting, *size), 60),
         Job("checkpointing", partial(plain, checkpointed, gradient_checkpointing=True)),
-        Job("compile", partial(plain, [ten, five], compile_layers=True), 120),
+        Job("compile", partial(plain, [ten, five], compiled=True), 120),
         *([Job("more sizes", partial(plain, more), 75)] if more else []),
         Job("zero1", partial(deepspeed, zero_stage=1)),
         Job("zero3", partial(deepspeed, zero_stage=3)),

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from whisper_aut.bench.record import peak_gb
 from whisper_aut.constants import CONTEXTS, HOP_LENGTH, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SEC, context_frames
 from whisper_aut.data.features import LogMel
+from whisper_aut.model.compiled import compile_layers
 from whisper_aut.model.encode import encode
 from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.train.flops import peak_flops, useful_flops
@@ -70,14 +71,14 @@ class Case:
 
 
 def train_plain(
-    setting: Setting, cases: Sequence[Case], *, gradient_checkpointing: bool = False, compile_layers: bool = False
+    setting: Setting, cases: Sequence[Case], *, gradient_checkpointing: bool = False, compiled: bool = False
 ) -> Iterator[Result]:
     """A step of ours without DeepSpeed: bf16 weights, float32 masters, moments and sums of gradients, fused AdamW."""
     module = WhisperSummedLoss(
         _whisper(setting, torch.bfloat16).train(), gradient_checkpointing=gradient_checkpointing
     )  # fmt: skip
-    if compile_layers:
-        _compile_layers(module.whisper)
+    if compiled and not compile_layers(module, torch.bfloat16, zero_stage=0):
+        raise RuntimeError("the layers cannot be compiled; a warning before this says why")
     optimizer = _MasterAdamW(module)
 
     def backward(loss: Tensor, step_tokens: int, last: bool) -> None:
@@ -89,7 +90,7 @@ def train_plain(
         about={
             "engine": "plain PyTorch",
             "activation checkpointing": gradient_checkpointing,
-            "torch.compile": compile_layers,
+            "torch.compile": compiled,
         },
     )  # fmt: skip
 
@@ -331,12 +332,6 @@ def _whisper(setting: Setting, dtype: torch.dtype) -> WhisperForConditionalGener
     with torch.device(setting.device):
         whisper = WhisperForConditionalGeneration(WhisperConfig(**_SHAPES[setting.shape], **special))
     return whisper.to(setting.device, dtype)
-
-
-def _compile_layers(whisper: WhisperForConditionalGeneration) -> None:
-    """One by one: all layers of a kind share a graph, and what is outside them stays as it is."""
-    for layer in (*whisper.model.encoder.layers, *whisper.model.decoder.layers):
-        layer.compile(dynamic=False)
 
 
 def _waveforms(num_clips: int, clip_sec: float) -> Tensor:

@@ -35,8 +35,12 @@ def compile_layers(module: WhisperSummedLoss, dtype: torch.dtype, *, zero_stage:
         return _without("ZeRO-3 gathers weights in hooks, which compiled layers do not run")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
     torch._dynamo.config.accumulated_recompile_limit = max(torch._dynamo.config.accumulated_recompile_limit, _SHAPES)
-    for layer in _layers(module):
-        layer.compile()
+    # The encoder sees the plan's 60 lengths: a graph for each, met once. A decoder layer sees lengths of text as well,
+    # thousands of pairs: one graph for all of them.
+    for layer in module.whisper.model.encoder.layers:
+        layer.compile(dynamic=False)
+    for layer in module.whisper.model.decoder.layers:
+        layer.compile(dynamic=True)
     try:
         _try(module, dtype)
     except Exception as error:  # whatever a compiler may throw: no C compiler, no Triton, an operation it cannot do
