@@ -56,7 +56,7 @@ def train(
     ] = None,
     clip_sec: Annotated[float, typer.Option(help="Length of the clips; up to 0.5 s less.", min=0.5, max=30)] = 5.0,
     clips_per_step: Annotated[int, typer.Option(min=1)] = 16,
-    micro_batch_clips: Annotated[int, typer.Option(min=1)] = 8,
+    micro_batch_clips: Annotated[int, typer.Option(min=1)] = 16,
     turns: Annotated[int, typer.Option(help="How often each side has its turn.", min=1)] = 5,
     steps_per_turn: Annotated[int, typer.Option(min=1)] = 2,
     loss_steps: Annotated[int, typer.Option(help="Steps of the loss curves; 0 leaves them out.", min=0)] = 8,

@@ -71,7 +71,7 @@ class TrainBench:
     manifest: Path | None = None
     clip_sec: float = 5.0
     clips_per_step: int = 16
-    micro_batch_clips: int = 8
+    micro_batch_clips: int = 16
     turns: int = 5
     steps_per_turn: int = 2
     loss_steps: int = 8
