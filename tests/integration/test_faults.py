@@ -79,7 +79,7 @@ def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on_with_one_rank_then_w
     stopped_at = max(first.steps())
 
     second = start_training(recipe, run, "train.deepspeed=zero3", RARE)
-    second.wait_until(lambda: max(second.steps()) > stopped_at)
+    second.wait_until(lambda: any(line["event"] == "resume" for line in second.metrics()))
     second.signal_all(signal.SIGINT)
     code, errors = second.finish()
     assert code == 75, errors
