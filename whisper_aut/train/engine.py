@@ -37,6 +37,7 @@ _WHISPER = "whisper."  # WhisperSummedLoss holds the model under this name
 _TIED = "proj_out.weight"  # the same tensor as the decoder's embedding; stored once
 # All ranks load the base before they meet; what hangs later is the watchdog's to notice, long before this.
 _START, _COLLECTIVE = timedelta(minutes=30), timedelta(minutes=60)
+_SHARED_MEMORY_SUMS = "deepspeed_shm_comm"
 _RECIPE_OWNS = {
     "train_batch_size": "train.clips_per_step",
     "train_micro_batch_size_per_gpu": "train.micro_batch_clips",
@@ -58,7 +59,11 @@ def start_distributed() -> Ranks:
     has_gpu = torch.cuda.is_available()
     if not has_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    _import_deepspeed()
+    deepspeed = _import_deepspeed()
+    if not has_gpu:
+        # Sums over the ranks of a machine through shared memory: compiled at the first run, for minutes; a rank that waits
+        # spins on a core that the other needs, and for ever if that one is dead. Gloo sleeps, and its connections break.
+        deepspeed.ops.__compatible_ops__[_SHARED_MEMORY_SUMS] = False
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("MASTER_PORT", str(free_port()))
