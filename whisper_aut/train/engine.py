@@ -61,8 +61,8 @@ def start_distributed() -> Ranks:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     deepspeed = _import_deepspeed()
     if not has_gpu:
-        # Sums through shared memory are compiled at the first run, for minutes; and a rank that waits for another spins on
-        # a core that the other needs, for ever if that one is dead. Gloo sleeps, and its connections break.
+        # Sums through shared memory are compiled at the first run, for minutes, and a rank that waits for another spins
+        # on a core that the other needs, for ever if that one is dead. Gloo sleeps, and its connections break.
         deepspeed.ops.__compatible_ops__[_SHARED_MEMORY_SUMS] = False
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         os.environ.setdefault(name, value)
