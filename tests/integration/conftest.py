@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-TIMEOUT_SEC = 240
+TIMEOUT_SEC = 900  # a guard against hangs; a busy machine is no failure
 
 
 @dataclass

@@ -16,7 +16,7 @@ _RANK = """
     import torch.distributed as dist
     from whisper_aut.errors import Interrupted, ManifestError, WhisperAutError
     from whisper_aut.train import watchdog
-    watchdog.BEAT_SEC, watchdog.DEAD_SEC = 0.2, 4.0
+    watchdog.BEAT_SEC, watchdog.DEAD_SEC = 0.2, 6.0
     rank, world, port, deed = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     store = dist.TCPStore("127.0.0.1", port, world, rank == 0, timeout=timedelta(seconds=60))
     try:
@@ -67,7 +67,7 @@ def start(*deeds: str, patient: bool = False) -> list[subprocess.Popen[str]]:
 
 
 def end(rank: subprocess.Popen[str]) -> tuple[int, str]:
-    errors = rank.communicate(timeout=50)[1]
+    errors = rank.communicate(timeout=300)[1]
     return rank.returncode, errors
 
 

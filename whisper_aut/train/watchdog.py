@@ -138,15 +138,17 @@ class Watchdog:
         watched = range(self._world_size) if self._rank == 0 else (0,)
         keys = {rank: f"watchdog/{rank}" for rank in watched if self._store.check([f"watchdog/{rank}"])}
         beats = {rank: self._store.get(key).decode() for rank, key in keys.items()}
-        for rank, text in beats.items():
-            if self._seen.get(rank, ("", 0.0))[0] != text:
+        for rank in watched:
+            text = beats.get(rank, "")
+            if rank not in self._seen or self._seen[rank][0] != text:
                 self._seen[rank] = (text, now_sec)
         for rank, (text, seen_sec) in self._seen.items():
             if now_sec - seen_sec > DEAD_SEC:
-                beat = json.loads(text)
-                silent = f"rank {rank} (process {beat['pid']} on {beat['host']}) has not been heard of"
+                beat = json.loads(text) if text else None
+                who = f"rank {rank}" + (f" (process {beat['pid']} on {beat['host']})" if beat else "")
                 why = "killed, out of memory, or its machine is lost"
-                return f"{silent} for {now_sec - seen_sec:.0f} s: {why}; it was last {beat['place']}"
+                last = f"; it was last {beat['place']}" if beat else ", right after the start"
+                return f"{who} has not been heard of for {now_sec - seen_sec:.0f} s: {why}{last}"
         return _who_hangs({rank: json.loads(text) for rank, text in beats.items()}) if self._rank == 0 else None
 
     def _publish(self, what: str, *, code: int = EXIT_RANK_LOST, remedy: str | None = None) -> None:
