@@ -97,7 +97,8 @@ def train(
 ) -> None:
     """Train, or go on with an interrupted run: the same command again resumes from its newest checkpoint.
 
-    On SIGTERM, SIGINT or SIGUSR1 a checkpoint is written first and the exit code is 75. Several machines: launch/
+    On SIGTERM, SIGINT or SIGUSR1 a checkpoint is written first and the exit code is 75; a second signal ends the run at
+    once, without one. Several machines: launch/
     train_multinode.sh, or any launcher that sets RANK, such as deepspeed --module whisper_aut train RECIPE.yaml.
     """
     from whisper_aut.train.preempt import StopRequest
@@ -547,7 +548,7 @@ def _print_plan(prepared: Prepared, world_size: int) -> None:
     console.print(
         f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
         f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
-        f"mixture exact over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
+        f"mixture exact to a clip over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
         f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
         f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
         f"model {parameters / 1e6:.1f} M parameters; memory per rank of {world_size}, without activations (estimate): "

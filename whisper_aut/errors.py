@@ -82,6 +82,12 @@ class RankLost(WhisperAutError):
     exit_code = EXIT_RANK_LOST
 
 
+class LoaderLost(WhisperAutError):
+    """A process that loads data was killed."""
+
+    exit_code = EXIT_RANK_LOST
+
+
 class HostfileError(WhisperAutError):
     """A list of machines that cannot be used."""
 

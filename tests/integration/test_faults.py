@@ -161,6 +161,18 @@ def test_a_loader_that_hangs_is_named_with_the_clips_it_was_at(start_training, r
     assert "_waited_for" in errors  # the stack says where
 
 
+def test_a_loader_that_is_killed_ends_the_run_with_a_remedy(start_training, recipe, tmp_path):
+    training = start_training(recipe, tmp_path / "run", "data.num_workers=1", "train.steps=400", RARE)
+    training.wait_until(lambda: bool(training.steps()))
+    parent = training.ranks[0].pid
+    os.kill(int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0]), signal.SIGKILL)
+    code, errors = training.finish()
+    assert code == 1, errors
+    assert "error: a process that loads data is gone: " in errors
+    assert "lower data.num_workers" in errors
+    assert "Traceback" not in errors
+
+
 class Evil:
     """A pickle that leaves a trace where it is loaded."""
 

@@ -9,6 +9,7 @@ import atexit
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -27,7 +28,7 @@ from whisper_aut.data.manifest import Clip
 from whisper_aut.data.overlay import Overlay, joined_text, overlaid
 from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
 from whisper_aut.data.quarantine import QuarantineEntry
-from whisper_aut.errors import AudioError, ManifestError, WhisperAutError
+from whisper_aut.errors import AudioError, LoaderLost, ManifestError, WhisperAutError
 
 MAX_ATTEMPTS = 9  # the clip itself and eight substitutes; then the loader gives up
 TOKEN_BUCKET = 8  # text is padded to a multiple of it: few shapes, so that kernels made for one are met again
@@ -289,7 +290,27 @@ def _load(dataset: _Batches, order: range, num_workers: int, *, pin_memory: bool
     return _checked(items)
 
 
+@contextmanager
+def loader_deaths_explained() -> Iterator[None]:
+    """Around whatever runs while batches are loaded: torch's handler of SIGCHLD raises wherever the program is.
+
+    Raises:
+        LoaderLost: a loader process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LoaderLost(
+            f"a process that loads data is gone: {str(error).splitlines()[0]}",
+            remedy="if memory ran out, lower data.num_workers or train.micro_batch_clips; the same command goes on "
+            "from the newest checkpoint",
+        ) from None
+
+
 def _kill(workers: Iterable[BaseProcess]) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise over deaths that are wanted
     for worker in workers:
         if worker.is_alive():
             worker.kill()  # they only read

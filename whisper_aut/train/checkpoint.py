@@ -111,10 +111,11 @@ def save_checkpoint(checkpoints: Path, step: int, trained: TrainedState, state: 
         shutil.rmtree(aside, ignore_errors=True)
         needed = sum(t.numel() * 4 for part in (trained.weights, *trained.moments.values()) for t in part.values())
         free = shutil.disk_usage(_existing(checkpoints)).free
+        stand = "older checkpoints stand" if list_checkpoints(checkpoints) else "no checkpoint stands yet"
         raise CheckpointError(
             f"the checkpoint of step {step} cannot be written: {error}",
             where=str(checkpoints),
-            remedy=f"it needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; older checkpoints stand: free some "
+            remedy=f"it needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; {stand}: free some "
             "space and run the same command again",
         ) from None
     return final
@@ -135,16 +136,29 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def newest_checkpoint(checkpoints: Path) -> Checkpoint | None:
-    """The newest checkpoint that is sound; damaged newer ones are skipped with a warning on standard error.
+    """The newest checkpoint that is sound, None where there is none at all; damaged newer ones are skipped with a
+    warning on standard error.
 
     Raises:
-        CheckpointError: the newest sound one was written by a newer format.
+        CheckpointError: not one of those that are there is sound, or the newest sound one has a newer format.
     """
+    damages: dict[Path, _Damaged] = {}
     for folder in reversed(list_checkpoints(checkpoints)):
         try:
-            return Checkpoint(folder, _verified_state(folder))
+            found = Checkpoint(folder, _verified_state(folder))
         except _Damaged as damage:
-            print(f"warning: {folder} is damaged ({damage}); falling back to the one before", file=sys.stderr)
+            damages[folder] = damage
+            continue
+        for damaged, why in damages.items():
+            print(f"warning: {damaged} is damaged ({why}); falling back to {folder.name}", file=sys.stderr)
+        return found
+    if damages:
+        named = "; ".join(f"{damaged.name} ({why})" for damaged, why in damages.items())
+        raise CheckpointError(
+            f"not one checkpoint is sound: {named}",
+            where=str(checkpoints),
+            remedy="restore what is missing from a copy; to begin again, move the folder away or give another --out",
+        )
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder
 from whisper_aut.data.corpus import Corpus, load_corpus
 from whisper_aut.data.features import LogMel
-from whisper_aut.data.loader import Batch, step_batches
+from whisper_aut.data.loader import Batch, loader_deaths_explained, step_batches
 from whisper_aut.data.plan import Plan
 from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
 from whisper_aut.errors import CheckpointError, Interrupted
@@ -30,7 +31,7 @@ from whisper_aut.train.guard import StepGuard
 from whisper_aut.train.metrics import MetricsLog, peak_memory_gb
 from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.ranks import Ranks
-from whisper_aut.train.run_folder import check_identity, identity, make_run_dir, write_run_json
+from whisper_aut.train.run_folder import check_identity, held_run_dir, identity, write_run_json
 from whisper_aut.train.saver import CheckpointSaver
 from whisper_aut.train.schedule import learning_rate, total_steps
 from whisper_aut.train.step import StepOutcome, Stepper, rates
@@ -100,8 +101,8 @@ def train(recipe: Recipe, run_dir: Path, stop: StopRequest) -> Path:
         with watchdog:
             prepared = prepare(recipe)
             prepared.plan.check_world_size(ranks.world_size)
-            make_run_dir(run_dir)
-            return _Trainer(prepared, run_dir, ranks, watchdog).run(stop)
+            with held_run_dir(run_dir) if ranks.speaks else nullcontext(), loader_deaths_explained():
+                return _Trainer(prepared, run_dir, ranks, watchdog).run(stop)
     finally:
         stop_distributed()
 
@@ -240,7 +241,7 @@ class _Trainer:
                 f"{self.guard.skipped_in_a_row} steps in a row were skipped, the last because {outcome.skipped}",
                 where=f"step {self.num_steps_done}; clips {named}",
                 remedy="look at these clips; lower train.lr or train.max_grad_norm and begin again with another --out; "
-                + (f"the weights up to {saved.folder.name} are sound" if saved else "no checkpoint was written yet"),
+                + (f"the weights up to {saved.folder.name} are finite" if saved else "no checkpoint was written yet"),
             )
 
     def _validate(self, log: MetricsLog) -> None:

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +47,38 @@ def make_run_dir(run_dir: Path) -> None:
         raise CheckpointError(
             f"the run's folder cannot be made: {error.strerror}", where=str(run_dir), remedy="give another --out"
         ) from None
+
+
+@contextmanager
+def held_run_dir(run_dir: Path) -> Iterator[None]:
+    """The run's folder, made and held by this process alone until the block ends or the process dies.
+
+    Raises:
+        CheckpointError: another process trains into it, a file is in the way, or it cannot be written.
+    """
+    make_run_dir(run_dir)
+    path = run_dir / "lock"
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(
+            f"the run's folder cannot be written: {error.strerror}", where=str(run_dir), remedy="give another --out"
+        ) from None
+    with file:
+        try:
+            # POSIX locks end with their process, are not inherited by loader processes, and hold over NFS.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise CheckpointError(
+                f"another process trains into the folder: {file.read().strip() or 'it did not say which'}",
+                where=str(run_dir),
+                remedy="wait for it or stop it; or give another --out",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def identity(recipe: Recipe, base: BaseModel, corpus: Corpus, plan: Plan) -> dict[str, Any]:

@@ -54,6 +54,10 @@ def start_ranks(num_ranks: int, arguments: Sequence[str]) -> int:
     while any(process.poll() is None for process in ranks):
         if failed_sec is None and any(process.poll() not in (None, EXIT_DONE, EXIT_INTERRUPTED) for process in ranks):
             failed_sec = time.monotonic()
+            for rank, process in enumerate(ranks):
+                if process.poll() not in (None, EXIT_DONE, EXIT_INTERRUPTED):
+                    how = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
+                    print(f"train: rank {rank} (process {process.pid}) ended by {how}; the others end", file=sys.stderr)
         if failed_sec is not None and time.monotonic() - failed_sec > _PATIENCE_SEC:
             for process in ranks:
                 process.kill()
