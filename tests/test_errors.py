@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from whisper_aut import errors
-from whisper_aut.errors import AudioError, GateFailed, Interrupted, ManifestError, WhisperAutError
+from whisper_aut.errors import (
+    AudioError,
+    GateFailed,
+    Interrupted,
+    LoaderLost,
+    ManifestError,
+    RankLost,
+    WhisperAutError,
+)
 
 ALL = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, WhisperAutError)
@@ -45,4 +53,5 @@ def test_exit_codes_are_those_of_the_manual():
     codes = {kind: kind.exit_code for kind in ALL}
     assert codes.pop(GateFailed) == 3
     assert codes.pop(Interrupted) == 75
+    assert codes.pop(RankLost) == codes.pop(LoaderLost) == 1
     assert set(codes.values()) == {2}

@@ -67,6 +67,7 @@ class Watchdog:
         # All ranks leave together when a stop was asked for, or when the run is done; any other error is one rank's.
         alone = error is not None and not isinstance(error, Interrupted | RankLost)
         lost = self._lost_peer(error) if alone else None
+        self._ended.set()  # from here on this rank speaks for itself
         if alone and lost is None and self._world_size > 1:
             assert error is not None
             ours = error if isinstance(error, WhisperAutError) else None
@@ -78,7 +79,6 @@ class Watchdog:
             )
             if self._rank == 0:
                 time.sleep(2 * BEAT_SEC)  # the store ends with this process; the others read it first
-        self._ended.set()
         self._thread.join(2 * BEAT_SEC)
         if lost is not None:
             raise lost from None
