@@ -1,6 +1,7 @@
 """The exported folder, loaded as a consumer loads it and compared by value."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +108,10 @@ def test_an_unfinished_run_is_refused(make_run, tmp_path):
 def test_a_run_without_a_sound_checkpoint_is_refused(make_run, tmp_path):
     run_dir, base = make_run()
     (run_dir / "checkpoints" / "step-00000010" / "weights.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no sound checkpoint"):
+    with pytest.raises(CheckpointError, match="not one checkpoint is sound"):
+        export_encoder(run_dir, tmp_path / "out", base=base)
+    shutil.rmtree(run_dir / "checkpoints")
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
         export_encoder(run_dir, tmp_path / "out", base=base)
 
 

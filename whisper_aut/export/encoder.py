@@ -85,7 +85,7 @@ def _last_checkpoint(run_dir: Path, steps_planned: int) -> Checkpoint:
     checkpoint = newest_checkpoint(run_dir / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(
-            "the run has no sound checkpoint", where=str(run_dir), remedy="train it first: whisper-aut train …"
+            "the run has no checkpoint yet", where=str(run_dir), remedy="train it first: whisper-aut train …"
         )
     if checkpoint.step < steps_planned:
         raise CheckpointError(
