@@ -69,7 +69,9 @@ def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on_with_one_rank_then_w
     unbroken, start_training, recipe, tmp_path
 ):
     run = tmp_path / "run"
-    first = start_training(recipe, run, *TWO, RARE, ranks=2)
+    # A save after every step, which is waited for: steps take long enough for a signal to come in time.
+    slow = ("train.checkpoint_every_steps=1", "train.save_in_background=false")
+    first = start_training(recipe, run, *TWO, *slow, ranks=2)
     first.wait_until(lambda: bool(first.steps()))
     first.ranks[1].send_signal(signal.SIGUSR1)
     code, errors = first.finish()
@@ -77,7 +79,7 @@ def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on_with_one_rank_then_w
     assert "stopped by SIGUSR1 after step" in errors
     assert "stopped by a signal on another rank after step" in errors
 
-    second = start_training(recipe, run, "train.deepspeed=zero3", RARE)
+    second = start_training(recipe, run, "train.deepspeed=zero3", *slow)
     second.wait_until(lambda: any(line["event"] == "resume" for line in second.metrics()))
     second.signal_all(signal.SIGINT)
     code, errors = second.finish()

@@ -19,6 +19,7 @@ from whisper_aut.bench.train import TrainBench, recipe_of
 from whisper_aut.bench.train_sides import make_stepper, steps_of
 from whisper_aut.train.engine import start_distributed, stop_distributed
 from whisper_aut.train.loop import prepare
+from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.schedule import learning_rate
 
 LARGEST = 5  # groups that the table shows
@@ -77,7 +78,7 @@ def measure_profile(
                 with record_function("READ"):
                     number, of_step = next(batches)
                 with record_function("STEP"):
-                    stepper(of_step, learning_rate(number, total, recipe.train), number=number, stop_asked=False)
+                    stepper(of_step, learning_rate(number, total, recipe.train), number=number, stop=StopRequest())
                 if device.type == "cuda":
                     torch.cuda.synchronize()
 

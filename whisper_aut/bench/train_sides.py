@@ -27,6 +27,7 @@ from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
 from whisper_aut.train.flops import real_tokens
 from whisper_aut.train.guard import StepGuard
 from whisper_aut.train.loop import Prepared, prepare
+from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.ranks import Ranks
 from whisper_aut.train.schedule import learning_rate
 from whisper_aut.train.step import Stepper
@@ -58,7 +59,7 @@ def run_ours(baton: Baton, job: TrainJob) -> None:
         baton.ready()
         for number, batches in steps:
             lr = learning_rate(number, prepared.steps, job.recipe.train)
-            outcome = stepper(batches, lr, number=number, stop_asked=False)
+            outcome = stepper(batches, lr, number=number, stop=StopRequest())
             assert outcome.skipped is None, outcome.skipped
             baton.step_done(_finished(outcome.loss, batches))
     finally:

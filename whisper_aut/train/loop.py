@@ -165,7 +165,7 @@ class _Trainer:
             for batches, wait_sec in self._waited_for():
                 begun_sec = time.monotonic()
                 lr = learning_rate(self.num_steps_done, self.prepared.steps, self.config)
-                outcome = self.step(batches, lr, number=self.num_steps_done + 1, stop_asked=stop.asked)
+                outcome = self.step(batches, lr, number=self.num_steps_done + 1, stop=stop)
                 self._record_quarantine(batches, outcome)
                 self.num_steps_done += 1
                 speed = rates(outcome, begun_sec=begun_sec, wait_sec=wait_sec, peak_flops=peak_of_all)

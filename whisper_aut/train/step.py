@@ -20,6 +20,7 @@ from whisper_aut.data.loader import Batch
 from whisper_aut.train.engine import Engine
 from whisper_aut.train.flops import real_tokens, useful_flops
 from whisper_aut.train.guard import StepGuard
+from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.ranks import Ranks
 from whisper_aut.train.watchdog import Watchdog
 
@@ -71,8 +72,11 @@ class Stepper:
         self._watchdog = watchdog
         self._feed = _CudaFeed(log_mel, ranks.device) if ranks.device.type == "cuda" else None
 
-    def __call__(self, batches: Sequence[Batch], lr: float, *, number: int, stop_asked: bool) -> StepOutcome:
-        """Take step ``number`` with this rank's ``batches`` and learning rate ``lr``; a collective."""
+    def __call__(self, batches: Sequence[Batch], lr: float, *, number: int, stop: StopRequest) -> StepOutcome:
+        """Take step ``number`` with this rank's ``batches`` and learning rate ``lr``; a collective.
+
+        Whether a rank was asked to stop is looked at as late as the ranks still talk to each other.
+        """
         at, whisper = self._watchdog.at, self._engine.module.whisper.config
         at(f"waiting for other ranks at the start of step {number}")
         counts = self._ranks.sum(
@@ -85,7 +89,7 @@ class Stepper:
         )
         num_tokens, num_clips, num_samples, digest, num_quarantined = (int(count) for count in counts[:5])
         losses: list[Tensor] = []
-        loss, refusal, stop = math.nan, None, False
+        loss, refusal, stopped = math.nan, None, False
         for index, (batch, features) in enumerate(self._ready(batches)):
             last = index == len(batches) - 1
             at(f"computing micro-batch {index} of step {number}")
@@ -94,8 +98,8 @@ class Stepper:
             if last:
                 # Known before the last backward, since that one ends in the update.
                 at(f"waiting for other ranks in step {number}")
-                sums = self._ranks.sum(torch.stack(losses).double().sum(), float(stop_asked))
-                loss, stop = float(sums[0]) / num_tokens, bool(sums[1])
+                sums = self._ranks.sum(torch.stack(losses).double().sum(), float(stop.asked))
+                loss, stopped = float(sums[0]) / num_tokens, bool(sums[1])
                 refusal = self._guard.refusal(loss)
             self._engine.backward(loss_sum, step_tokens=num_tokens, refuse=refusal is not None)
             updated = self._engine.end_micro_batch(lr, last=last)
@@ -113,7 +117,7 @@ class Stepper:
             clips_digest=digest,
             num_quarantined=num_quarantined,
             flops=float(counts[5]),
-            stop=stop,
+            stop=stopped,
         )
 
     def _ready(self, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Tensor]]:
