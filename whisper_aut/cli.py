@@ -98,8 +98,10 @@ def train(
     """Train, or go on with an interrupted run: the same command again resumes from its newest checkpoint.
 
     On SIGTERM, SIGINT or SIGUSR1 a checkpoint is written first and the exit code is 75; a second signal ends the run at
-    once, without one. Several machines: launch/
-    train_multinode.sh, or any launcher that sets RANK, such as deepspeed --module whisper_aut train RECIPE.yaml.
+    once, without one.
+
+    Several machines: launch/train_multinode.sh, or any launcher that sets RANK, such as
+    deepspeed --module whisper_aut train RECIPE.yaml.
     """
     from whisper_aut.train.preempt import StopRequest
 

@@ -44,6 +44,11 @@ class WhisperAutError(Exception):
         return (_rebuild, (type(self), self.what, self.where, self.remedy))
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _rebuild(cls: type[WhisperAutError], what: str, where: str | None, remedy: str | None) -> WhisperAutError:
     return cls(what, where=where, remedy=remedy)
 

@@ -2,13 +2,14 @@
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from whisper_aut.train import start
 
 # What ssh does, without a network: the last word is given to a shell. ``machines.json`` says how a machine differs from
 # this one; a name that is not in it cannot be resolved. Only what its doctor prints is edited, the rest is real.
@@ -79,12 +80,10 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
     return Machines(tmp_path, programs / "asked.jsonl")
 
 
-@pytest.fixture
-def free_port() -> int:
+@pytest.fixture(name="free_port")
+def _free_port() -> int:
     """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return start.free_port()
 
 
 @pytest.fixture

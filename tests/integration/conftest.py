@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from whisper_aut.train.start import free_port
 
 TIMEOUT_SEC = 900  # a guard against hangs; a busy machine is no failure
 
@@ -64,12 +65,6 @@ class Training:
         return dict(json.loads((self.out / "checkpoints" / f"step-{step:08d}" / "sha256.json").read_text()))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def start_training(demo_weights: None) -> Iterator[Callable[..., Training]]:
     """Starts ``whisper-aut train RECIPE --out OUT [overrides]`` on ``ranks`` processes, or once without a launcher.
@@ -82,7 +77,7 @@ def start_training(demo_weights: None) -> Iterator[Callable[..., Training]]:
     started: list[Training] = []
 
     def start(recipe: Path, out: Path, *overrides: str, ranks: int = 1, launched: bool = True) -> Training:
-        port = str(_free_port())
+        port = str(free_port())
         command = [sys.executable, "-m", "whisper_aut", "train", str(recipe), *overrides, "--out", str(out)]
         processes = []
         for rank in range(ranks):

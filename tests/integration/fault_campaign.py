@@ -19,7 +19,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -28,6 +27,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from whisper_aut.train.start import free_port
 
 STEPS = 6
 LIMIT_SEC = 600
@@ -102,9 +103,7 @@ class Campaign:
 
     def start(self, run: Path, *, die_at: tuple[str, str, int] | None = None) -> list[subprocess.Popen[str]]:
         """All ranks; rank 0 dies at a boundary."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
+        port = str(free_port())
         arguments = ["train", str(RECIPE), f"data.root={self.data}", *SETTINGS, "--out", str(run)]
         ranks = []
         for rank in range(self.num_ranks):

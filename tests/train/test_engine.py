@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,16 +15,11 @@ import torch
 from whisper_aut.errors import CheckpointError, RecipeError
 from whisper_aut.train.checkpoint import TrainedState
 from whisper_aut.train.engine import read_strategy
+from whisper_aut.train.start import free_port
 
 _SCRIPT = Path(__file__).with_name("engine_script.py")
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 Result = dict[str, Any]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 STAGES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")

@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+from whisper_aut.train.start import free_port
+
 # A rank that meets the others, says so, and then does what its word asks for.
 _RANK = """
     import os, sys, time
@@ -25,7 +27,7 @@ _RANK = """
             store.set(f"here/{rank}", "yes")
             store.wait([f"here/{other}" for other in range(world)])
             if deed == "wait":
-                dog.at("waiting for other ranks in step 3", patient=len(sys.argv) > 5)
+                dog.at("waiting for other ranks in step 3", patient=len(sys.argv) > 5, waits_for_ranks=True)
             time.sleep(1)
             print("ready", flush=True)
             if deed == "wait":
@@ -48,9 +50,7 @@ _RANK = """
 
 
 def start(*deeds: str, patient: bool = False) -> list[subprocess.Popen[str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(_RANK), str(rank), str(len(deeds)), port, deed, *["p"] * patient],

@@ -13,6 +13,8 @@ app = typer.Typer(
 _OUT = typer.Option(help="JSON file for the numbers and their circumstances.")
 _BASE = typer.Option(help="Hub name, folder, or pypi:tiny.en.")
 _DEVICE = typer.Option(help="cpu or cuda.")
+_MANIFEST = typer.Option(help="Clips with texts, of one domain; synthesised ones if left out.")
+_CLIP_SEC = typer.Option(help="Length of the clips; up to 0.5 s less.", min=0.5, max=30)
 
 
 @app.command()
@@ -51,10 +53,8 @@ def head(
 @app.command()
 def train(
     base: Annotated[str, _BASE] = "pypi:tiny.en",
-    manifest: Annotated[
-        Path | None, typer.Option(help="Clips with texts, of one domain; synthesised ones if left out.")
-    ] = None,
-    clip_sec: Annotated[float, typer.Option(help="Length of the clips; up to 0.5 s less.", min=0.5, max=30)] = 5.0,
+    manifest: Annotated[Path | None, _MANIFEST] = None,
+    clip_sec: Annotated[float, _CLIP_SEC] = 5.0,
     clips_per_step: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_clips: Annotated[int, typer.Option(min=1)] = 16,
     turns: Annotated[int, typer.Option(help="How often each side has its turn.", min=1)] = 5,
@@ -89,10 +89,8 @@ def train(
 @app.command()
 def profile(
     base: Annotated[str, _BASE] = "pypi:tiny.en",
-    manifest: Annotated[
-        Path | None, typer.Option(help="Clips with texts, of one domain; synthesised ones if left out.")
-    ] = None,
-    clip_sec: Annotated[float, typer.Option(help="Length of the clips; up to 0.5 s less.", min=0.5, max=30)] = 5.0,
+    manifest: Annotated[Path | None, _MANIFEST] = None,
+    clip_sec: Annotated[float, _CLIP_SEC] = 5.0,
     clips_per_step: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_clips: Annotated[int, typer.Option(min=1)] = 8,
     steps: Annotated[int, typer.Option(help="Profiled steps.", min=1)] = 3,

@@ -24,7 +24,7 @@ from typing import Any
 
 from whisper_aut.bench import gpu_jobs
 from whisper_aut.bench.gpu_jobs import Case, Result, Setting
-from whisper_aut.errors import EnvironmentProblem, WhisperAutError
+from whisper_aut.errors import EnvironmentProblem, WhisperAutError, first_line
 from whisper_aut.files import write_whole
 
 _LEAST_SEC = 8.0  # with less left no measurement is begun
@@ -202,7 +202,7 @@ def _serve(connection: Connection, job: Job, device: str) -> None:
             connection.send(result)
         connection.send(None)
     except (ImportError, EnvironmentProblem) as error:
-        connection.send({"status": "not installed", "error": str(error).splitlines()[0]})
+        connection.send({"status": "not installed", "error": first_line(error)})
         connection.send(None)
     except WhisperAutError as error:
         connection.send({"status": "failed", "error": error.what})

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from whisper_aut.bench.record import peak_gb
 from whisper_aut.constants import CONTEXTS, HOP_LENGTH, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SEC, context_frames
 from whisper_aut.data.features import LogMel
+from whisper_aut.errors import first_line
 from whisper_aut.model.compiled import compile_layers
 from whisper_aut.model.encode import encode
 from whisper_aut.model.loss import WhisperSummedLoss
+from whisper_aut.train.environment import peak_memory_gb
 from whisper_aut.train.flops import peak_flops, useful_flops
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ def _guarded(what: Result, measured: Callable[[], Result]) -> Result:
         return what | {"status": "ok"} | measured()
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        return what | {"status": "out of memory", "error": str(error).splitlines()[0]}
+        return what | {"status": "out of memory", "error": first_line(error)}
 
 
 def _rates(setting: Setting, call: Callable[[], None], num_clips: int, clip_sec: float) -> Result:
@@ -311,7 +312,7 @@ def _rates(setting: Setting, call: Callable[[], None], num_clips: int, clip_sec:
         "warm-up, s": warm_up_sec,
         "clips/s": num_clips / middle_sec,
         "audio s/s": num_clips * clip_sec / middle_sec,
-        "peak GB": torch.cuda.max_memory_allocated() / 1e9 if on_gpu else peak_gb(),
+        "peak GB": peak_memory_gb("cuda" if on_gpu else "cpu"),
     }
 
 

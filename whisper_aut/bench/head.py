@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 
-from whisper_aut.bench.record import peak_gb
 from whisper_aut.probe.logistic import LogisticPath
+from whisper_aut.train.environment import peak_memory_gb
 
 
 def measure_head(
@@ -31,10 +30,10 @@ def measure_head(
         "prepare and fit, s": time.monotonic() - begun_sec,
         "iterations": fit.num_iterations,
         "accuracy on these clips, %": 100 * float((fit.logits(features).argmax(axis=1) == classes).mean()),
-        "peak memory, GB": peak_gb(),
+        "peak memory, GB": peak_memory_gb(),
     }
     if device != "cpu":
-        numbers["peak memory of the device, GB"] = torch.cuda.max_memory_allocated() / 1e9
+        numbers["peak memory of the device, GB"] = peak_memory_gb(device)
     if reference:
         numbers |= _scikit_learn(features, classes, c, fit.weights)
     return numbers

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from whisper_aut.bench.record import peak_gb
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.arrays import task_arrays
@@ -23,6 +22,7 @@ from whisper_aut.probe.protocols import PROTOCOLS
 from whisper_aut.probe.splits import rows_tested
 from whisper_aut.probe.statistics import accuracy
 from whisper_aut.probe.tasks.labelled import Task, load_task
+from whisper_aut.train.environment import peak_memory_gb
 
 
 def measure_embedding(folder: Path, spec: str, *, rounds: int, device: str, precision: str) -> dict[str, Any]:
@@ -70,9 +70,9 @@ def measure_embedding(folder: Path, spec: str, *, rounds: int, device: str, prec
     numbers["trimmed over full, ratio of median times"] = median(seconds["full"]) / median(seconds["trimmed"])
     for context in CONTEXTS:
         numbers[f"{context}: strict accuracy, %"] = _accuracy(task, last[context])
-    numbers["peak memory, last layer, GB"] = peak_gb()
+    numbers["peak memory, last layer, GB"] = peak_memory_gb()
     numbers["all layers in one pass, trimmed, clips/s"] = len(task.clips) / timed("trimmed", "all")
-    numbers["peak memory, all layers, GB"] = peak_gb()
+    numbers["peak memory, all layers, GB"] = peak_memory_gb()
     return numbers
 
 

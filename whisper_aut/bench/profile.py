@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from whisper_aut.bench.clips import clips_of_length
 from whisper_aut.bench.train import TrainBench, recipe_of
-from whisper_aut.bench.train_sides import make_stepper, steps_of
+from whisper_aut.bench.train_sides import lone_stepper, steps_of
 from whisper_aut.train.engine import start_distributed, stop_distributed
 from whisper_aut.train.loop import prepare
 from whisper_aut.train.preempt import StopRequest
@@ -71,7 +71,7 @@ def measure_profile(
             recipe = recipe_of(asked, manifest, total, precision=precision, full_window_fraction=0.0)
             prepared = prepare(recipe)
             batches = steps_of(prepared)
-            stepper = make_stepper(prepared, ranks)
+            stepper = lone_stepper(prepared, ranks)
             vocab_size = prepared.base.model.config.vocab_size
 
             def step() -> None:

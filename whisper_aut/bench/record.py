@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shlex
 import subprocess
 import sys
@@ -39,11 +38,6 @@ def circumstances() -> dict[str, Any]:
         "machine": machine() | {"threads": torch.get_num_threads()},
         "versions": package_versions() | {name: _version(name) for name in ("accelerate", "triton")},
     }
-
-
-def peak_gb() -> float:
-    """Most memory that this process ever held, in GB (10^9 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _version(package: str) -> str:

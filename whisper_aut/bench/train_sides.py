@@ -19,18 +19,15 @@ from torch import Tensor
 from whisper_aut.bench.turns import Baton, Step
 from whisper_aut.config import Recipe
 from whisper_aut.constants import IGNORE_LABEL, SAMPLE_RATE
-from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import Batch, step_batches
-from whisper_aut.model.compiled import compile_layers
-from whisper_aut.model.loss import WhisperSummedLoss
-from whisper_aut.train.engine import Engine, start_distributed, stop_distributed
+from whisper_aut.train.engine import start_distributed, stop_distributed
 from whisper_aut.train.flops import real_tokens
 from whisper_aut.train.guard import StepGuard
 from whisper_aut.train.loop import Prepared, prepare
 from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.ranks import Ranks
 from whisper_aut.train.schedule import learning_rate
-from whisper_aut.train.step import Stepper
+from whisper_aut.train.step import Stepper, make_stepper
 from whisper_aut.train.watchdog import Watchdog
 
 
@@ -55,7 +52,7 @@ def run_ours(baton: Baton, job: TrainJob) -> None:
     try:
         prepared = prepare(job.recipe)
         steps = steps_of(prepared)
-        stepper = make_stepper(prepared, ranks)
+        stepper = lone_stepper(prepared, ranks)
         baton.ready()
         for number, batches in steps:
             lr = learning_rate(number, prepared.steps, job.recipe.train)
@@ -66,17 +63,11 @@ def run_ours(baton: Baton, job: TrainJob) -> None:
         stop_distributed()
 
 
-def make_stepper(prepared: Prepared, ranks: Ranks) -> Stepper:
+def lone_stepper(prepared: Prepared, ranks: Ranks) -> Stepper:
     """What takes the steps of a real run, without its checkpoints: no step is skipped, nobody watches other ranks."""
     config = prepared.recipe.train
-    whisper = prepared.base.model
-    module = WhisperSummedLoss(whisper.to(ranks.device).train(), gradient_checkpointing=config.gradient_checkpointing)
-    engine = Engine(module, config, world_size=ranks.world_size)
-    if config.compile:
-        compile_layers(engine.module, engine.dtype, zero_stage=engine.zero_stage)
-    log_mel = LogMel(whisper.config.num_mel_bins).to(ranks.device)
     watchdog = Watchdog(ranks.store, rank=0, world_size=1, stall_sec=config.stall_sec, advice="")  # never started
-    return Stepper(engine, log_mel, StepGuard(0.0, 1), ranks, watchdog)
+    return make_stepper(prepared.base.model, config, StepGuard(0.0, 1), ranks, watchdog)
 
 
 def run_hugging_face(baton: Baton, job: TrainJob) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from whisper_aut.bench.record import peak_gb
 from whisper_aut.errors import EnvironmentProblem, WhisperAutError
+from whisper_aut.train.environment import peak_memory_gb
 
 _END_SEC = 10.0  # for a child to leave when asked
 
@@ -78,8 +78,8 @@ class Baton:
         if on_gpu:
             torch.cuda.synchronize()
         taken_sec = time.perf_counter() - self._begun_sec
-        device_gb = torch.cuda.max_memory_allocated() / 1e9 if on_gpu else None
-        self._connection.send(Turn(tuple(self._steps), taken_sec, peak_gb(), device_gb))
+        device_gb = peak_memory_gb("cuda") if on_gpu else None
+        self._connection.send(Turn(tuple(self._steps), taken_sec, peak_memory_gb(), device_gb))
         self._wait()
 
     def _wait(self) -> None:

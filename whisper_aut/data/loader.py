@@ -28,7 +28,7 @@ from whisper_aut.data.manifest import Clip
 from whisper_aut.data.overlay import Overlay, joined_text, overlaid
 from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
 from whisper_aut.data.quarantine import QuarantineEntry
-from whisper_aut.errors import AudioError, LoaderLost, ManifestError, WhisperAutError
+from whisper_aut.errors import AudioError, LoaderLost, ManifestError, WhisperAutError, first_line
 
 MAX_ATTEMPTS = 9  # the clip itself and eight substitutes; then the loader gives up
 TOKEN_BUCKET = 8  # text is padded to a multiple of it: few shapes, so that kernels made for one are met again
@@ -303,7 +303,7 @@ def loader_deaths_explained() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise LoaderLost(
-            f"a process that loads data is gone: {str(error).splitlines()[0]}",
+            f"a process that loads data is gone: {first_line(error)}",
             remedy="if memory ran out, lower data.num_workers or train.micro_batch_clips; the same command goes on "
             "from the newest checkpoint",
         ) from None

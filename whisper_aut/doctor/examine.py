@@ -14,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 
+from whisper_aut.errors import first_line
+
 Status = Literal["ok", "missing", "broken"]
 
 
@@ -64,13 +66,9 @@ def _guard(name: str, look: Callable[[], str], *, remedy: str, needed: bool = Tr
     try:
         return Check(name, "ok", look(), needed=needed)
     except ImportError as error:
-        return Check(name, "missing", _first_line(error), remedy, needed)
+        return Check(name, "missing", first_line(error), remedy, needed)
     except Exception as error:  # the doctor reports whatever is wrong and goes on
-        return Check(name, "broken", _first_line(error), remedy, needed)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Check(name, "broken", first_line(error), remedy, needed)
 
 
 def _python() -> Check:

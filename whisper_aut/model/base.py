@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from whisper_aut.constants import MAX_TOKENS, WINDOW_POSITIONS
-from whisper_aut.errors import BaseModelError, EnvironmentProblem
+from whisper_aut.errors import BaseModelError, EnvironmentProblem, first_line
 from whisper_aut.model.ctranslate2 import read_whisper
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ def _check_model_type(folder: Path | None) -> None:
 
 
 def _not_loadable(spec: str, folder: Path | None, error: Exception) -> BaseModelError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = first_line(error)
     if folder is not None:
         return BaseModelError(f"the folder cannot be loaded: {reason}", where=spec, remedy="copy the folder again")
     return BaseModelError(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from whisper_aut.constants import BUCKET_FRAMES
+from whisper_aut.errors import first_line
 from whisper_aut.model.loss import WhisperSummedLoss
 
 # Encoder layers meet one shape a length bucket (60), in training and in validation. Beyond the limit torch goes on
@@ -46,7 +47,7 @@ def compile_layers(module: WhisperSummedLoss, dtype: torch.dtype, *, zero_stage:
     except Exception as error:  # whatever a compiler may throw: no C compiler, no Triton, an operation it cannot do
         for layer in _layers(module):
             layer._compiled_call_impl = None
-        return _without((str(error).strip() or type(error).__name__).splitlines()[0])
+        return _without(first_line(error))
     return True
 
 

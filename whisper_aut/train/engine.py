@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from whisper_aut.config import TrainConfig
 from whisper_aut.constants import BUCKET_FRAMES
-from whisper_aut.errors import CheckpointError, EnvironmentProblem, RecipeError
+from whisper_aut.errors import CheckpointError, EnvironmentProblem, RecipeError, first_line
 from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.resources import resource
 from whisper_aut.train.checkpoint import Moments, TrainedState
@@ -82,7 +82,7 @@ def start_distributed() -> Ranks:
     except (dist.DistError, RuntimeError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise EnvironmentProblem(
-            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others: {_first_line(error)}",
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others: {first_line(error)}",
             where=where,
             remedy="start every rank of the run with the same MASTER_ADDR and MASTER_PORT, both reachable and free",
         ) from None
@@ -362,7 +362,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

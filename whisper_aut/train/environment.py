@@ -1,9 +1,10 @@
-"""What a number depends on besides the code: versions of packages, processor and GPU."""
+"""What a number depends on besides the code: versions of packages, processor and GPU; and memory, a number of all."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 from importlib import metadata
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def machine() -> dict[str, str | int | None]:
         "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def peak_memory_gb(device: torch.device | str = "cpu") -> float:
+    """Most memory that this process has held on ``device``, in GB (10^9 bytes)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
 
 
 def _cpu_name() -> str:

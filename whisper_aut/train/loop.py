@@ -16,25 +16,23 @@ from whisper_aut.config import Recipe, mixture_weights
 from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder
 from whisper_aut.data.corpus import Corpus, load_corpus
-from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import Batch, loader_deaths_explained, step_batches
 from whisper_aut.data.plan import Plan
 from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
 from whisper_aut.errors import CheckpointError, Interrupted
 from whisper_aut.model.base import BaseModel, load_base
-from whisper_aut.model.compiled import compile_layers
-from whisper_aut.model.loss import WhisperSummedLoss
-from whisper_aut.train.checkpoint import BrokenWeights, Checkpoint, TrainedState, newest_checkpoint
-from whisper_aut.train.engine import Engine, read_strategy, start_distributed, stop_distributed
+from whisper_aut.train.checkpoint import BrokenWeights, Checkpoint, TrainedState, newest_checkpoint, step_folder
+from whisper_aut.train.engine import read_strategy, start_distributed, stop_distributed
+from whisper_aut.train.environment import peak_memory_gb
 from whisper_aut.train.flops import peak_flops
 from whisper_aut.train.guard import StepGuard
-from whisper_aut.train.metrics import MetricsLog, peak_memory_gb
+from whisper_aut.train.metrics import MetricsLog
 from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.ranks import Ranks
 from whisper_aut.train.run_folder import check_identity, held_run_dir, identity, write_run_json
 from whisper_aut.train.saver import CheckpointSaver
 from whisper_aut.train.schedule import learning_rate, total_steps
-from whisper_aut.train.step import StepOutcome, Stepper, rates
+from whisper_aut.train.step import StepOutcome, make_stepper, rates
 from whisper_aut.train.validate import validation_loss
 from whisper_aut.train.watchdog import Watchdog
 
@@ -126,16 +124,10 @@ class _Trainer:
         if resumed is not None:
             # Into the model before the engine rounds it to bf16, so that masters and rounded weights agree.
             whisper.load_state_dict(weights | _tied(weights), strict=True)
-        loss_module = WhisperSummedLoss(
-            whisper.to(ranks.device).train(), gradient_checkpointing=self.config.gradient_checkpointing
-        )
         self.num_steps_done = resumed.step if resumed is not None else 0
         self.steps = self._start_workers()
-        self.engine = Engine(loss_module, self.config, world_size=ranks.world_size)
-        if self.config.compile:
-            compile_layers(self.engine.module, self.engine.dtype, zero_stage=self.engine.zero_stage)
-        self.log_mel = LogMel(whisper.config.num_mel_bins).to(ranks.device)
-        self.step = Stepper(self.engine, self.log_mel, self.guard, ranks, watchdog)
+        self.step = make_stepper(whisper, self.config, self.guard, ranks, watchdog)
+        self.engine = self.step.engine
         if resumed is not None:
             state = resumed.state
             self.engine.restore(TrainedState(weights, resumed.moments()), num_updates=state["num_updates"])
@@ -151,7 +143,7 @@ class _Trainer:
         if self.num_steps_done == self.prepared.steps:
             if self.ranks.speaks:
                 print("train: the run is finished; nothing is left to do", file=sys.stderr)
-            return self._newest()
+            return self._last_checkpoint()
         with MetricsLog(self.run_dir, enabled=self.ranks.speaks, total_steps=self.prepared.steps) as log:
             started_sec = time.monotonic()
             peak = peak_flops(self.ranks.device, self.config.precision)
@@ -181,14 +173,12 @@ class _Trainer:
             log.event("done", step=self.num_steps_done, wall_sec=time.monotonic() - started_sec)
         if self.ranks.speaks and (unreadable := self.quarantine.summary()):
             print(f"train: {unreadable}", file=sys.stderr)
-        self.watchdog.at("waiting for other ranks at the end", patient=True)
+        self.watchdog.at("waiting for other ranks at the end", patient=True, waits_for_ranks=True)
         dist.barrier()
-        return self._newest()
+        return self._last_checkpoint()
 
-    def _newest(self) -> Path:
-        newest = newest_checkpoint(self.run_dir / "checkpoints")
-        assert newest is not None, "the last step saves"
-        return newest.folder
+    def _last_checkpoint(self) -> Path:
+        return step_folder(self.run_dir / "checkpoints", self.num_steps_done)
 
     def _start_workers(self) -> Iterator[tuple[int, list[Batch]]]:
         """This rank's batches of every remaining step. Before the engine: see ``step_batches``."""
@@ -246,7 +236,7 @@ class _Trainer:
 
     def _validate(self, log: MetricsLog) -> None:
         self.validation = validation_loss(
-            self.engine, self.log_mel, self.prepared.corpus.validation, self.prepared.text_encoder,
+            self.engine, self.step.log_mel, self.prepared.corpus.validation, self.prepared.text_encoder,
             self.config.micro_batch_clips, self.ranks.device, self.watchdog,
         )  # fmt: skip
         log.event("validation", step=self.num_steps_done, loss=self.validation)

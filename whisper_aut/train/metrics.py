@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import torch
 
 from whisper_aut.progress import format_duration
 
@@ -89,13 +86,6 @@ class MetricsLog:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def peak_memory_gb(device: torch.device) -> float:
-    """Most memory that this process has held: of the GPU if it trains on one, else of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
 
 
 def _without_nan(value: Any) -> Any:

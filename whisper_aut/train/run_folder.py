@@ -68,12 +68,18 @@ def held_run_dir(run_dir: Path) -> Iterator[None]:
         try:
             # POSIX locks end with their process, are not inherited by loader processes, and hold over NFS.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: held
             file.seek(0)
             raise CheckpointError(
                 f"another process trains into the folder: {file.read().strip() or 'it did not say which'}",
                 where=str(run_dir),
                 remedy="wait for it or stop it; or give another --out",
+            ) from None
+        except OSError as error:
+            raise CheckpointError(
+                f"the run's folder cannot be locked against a second process: {error.strerror}",
+                where=str(path),
+                remedy="give an --out on a file system with POSIX locks (on NFS: its lock service must run)",
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import WhisperForConditionalGeneration
 
+from whisper_aut.config import TrainConfig
 from whisper_aut.constants import IGNORE_LABEL, SAMPLE_RATE
 from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import Batch
+from whisper_aut.model.compiled import compile_layers
+from whisper_aut.model.loss import WhisperSummedLoss
 from whisper_aut.train.engine import Engine
 from whisper_aut.train.flops import real_tokens, useful_flops
 from whisper_aut.train.guard import StepGuard
@@ -68,8 +72,8 @@ class Stepper:
     """
 
     def __init__(self, engine: Engine, log_mel: LogMel, guard: StepGuard, ranks: Ranks, watchdog: Watchdog) -> None:
-        self._engine, self._log_mel, self._guard, self._ranks = engine, log_mel, guard, ranks
-        self._watchdog = watchdog
+        self.engine, self.log_mel = engine, log_mel
+        self._guard, self._ranks, self._watchdog = guard, ranks, watchdog
         self._feed = _CudaFeed(log_mel, ranks.device) if ranks.device.type == "cuda" else None
 
     def __call__(self, batches: Sequence[Batch], lr: float, *, number: int, stop: StopRequest) -> StepOutcome:
@@ -77,8 +81,8 @@ class Stepper:
 
         Whether a rank was asked to stop is looked at as late as the ranks still talk to each other.
         """
-        at, whisper = self._watchdog.at, self._engine.module.whisper.config
-        at(f"waiting for other ranks at the start of step {number}")
+        at, whisper = self._watchdog.at, self.engine.module.whisper.config
+        at(f"waiting for other ranks at the start of step {number}", waits_for_ranks=True)
         counts = self._ranks.sum(
             sum(int((batch.labels != IGNORE_LABEL).sum()) for batch in batches),
             sum(len(batch.ids) for batch in batches),
@@ -93,22 +97,22 @@ class Stepper:
         for index, (batch, features) in enumerate(self._ready(batches)):
             last = index == len(batches) - 1
             at(f"computing micro-batch {index} of step {number}")
-            loss_sum = self._engine(features, batch.decoder_input_ids, batch.labels)
+            loss_sum = self.engine(features, batch.decoder_input_ids, batch.labels)
             losses.append(loss_sum.detach())
             if last:
                 # Known before the last backward, since that one ends in the update.
-                at(f"waiting for other ranks in step {number}")
+                at(f"waiting for other ranks in step {number}", waits_for_ranks=True)
                 sums = self._ranks.sum(torch.stack(losses).double().sum(), float(stop.asked))
                 loss, stopped = float(sums[0]) / num_tokens, bool(sums[1])
                 refusal = self._guard.refusal(loss)
-            self._engine.backward(loss_sum, step_tokens=num_tokens, refuse=refusal is not None)
-            updated = self._engine.end_micro_batch(lr, last=last)
+            self.engine.backward(loss_sum, step_tokens=num_tokens, refuse=refusal is not None)
+            updated = self.engine.end_micro_batch(lr, last=last)
         if refusal is None and not updated:
             refusal = "the gradient is not finite"
         self._guard.record(loss, skipped=refusal is not None)
         return StepOutcome(
             loss=loss,
-            grad_norm=self._engine.grad_norm,
+            grad_norm=self.engine.grad_norm,
             skipped=refusal,
             suspects=self._suspects(batches, losses) if refusal is not None else (),
             num_clips=num_clips,
@@ -124,7 +128,7 @@ class Stepper:
         """Batches on the device with their features [B, M, F]."""
         if self._feed is not None:
             return self._feed(batches)
-        return ((batch, self._log_mel(batch.waveforms)) for batch in batches)
+        return ((batch, self.log_mel(batch.waveforms)) for batch in batches)
 
     def _suspects(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> tuple[str, ...]:
         """Clips of the micro-batch with the highest loss per token of each rank, of those not finite first."""
@@ -137,6 +141,23 @@ class Stepper:
         found = self._ranks.gather((ranked[worst], batches[worst].ids))
         highest = max(value for value, _ in found)
         return tuple(clip for value, ids in found if value == highest for clip in ids)[:_NAMED_CLIPS]
+
+
+def make_stepper(
+    whisper: WhisperForConditionalGeneration, config: TrainConfig, guard: StepGuard, ranks: Ranks, watchdog: Watchdog
+) -> Stepper:
+    """Put ``whisper`` on the training device, into the engine that ``config`` asks for, compiled where it asks for it.
+
+    Processes that load data are started before: the engine's threads must not be copied into them.
+
+    Raises:
+        EnvironmentProblem: the strategy cannot be used here.
+    """
+    module = WhisperSummedLoss(whisper.to(ranks.device).train(), gradient_checkpointing=config.gradient_checkpointing)
+    engine = Engine(module, config, world_size=ranks.world_size)
+    if config.compile:
+        compile_layers(engine.module, engine.dtype, zero_stage=engine.zero_stage)
+    return Stepper(engine, LogMel(whisper.config.num_mel_bins).to(ranks.device), guard, ranks, watchdog)
 
 
 class _CudaFeed:

@@ -53,6 +53,6 @@ def validation_loss(
             if total[1]:
                 losses[domain] = float(total[0] / total[1])
     engine.module.train()
-    watchdog.at("waiting for other ranks after validation")
+    watchdog.at("waiting for other ranks after validation", waits_for_ranks=True)
     dist.barrier()
     return losses

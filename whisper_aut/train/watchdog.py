@@ -18,13 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
-from whisper_aut.errors import EXIT_RANK_LOST, Interrupted, RankLost, WhisperAutError
+from whisper_aut.errors import EXIT_RANK_LOST, Interrupted, RankLost, WhisperAutError, first_line
 
 BEAT_SEC = 2.0
 # A rank that is not heard of for so long is dead or its machine is; all end within a minute of a death.
@@ -47,15 +48,22 @@ class Watchdog:
         self._store, self._rank, self._world_size = store, rank, world_size
         self._stall_sec, self._advice = stall_sec, advice
         self._place: str | Callable[[], str] = "starting"
-        self._since_sec, self._patient = time.monotonic(), True
+        self._since_sec, self._patient, self._waits_for_ranks = time.monotonic(), True, False
         self._seen: dict[int, tuple[str, float]] = {}  # rank: its last beat, and when it changed
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._num_beats = 0
 
-    def at(self, place: str | Callable[[], str], *, patient: bool = False) -> None:
-        """The main thread is at ``place`` now; ``patient`` where nobody can say how long that may take."""
-        self._place, self._since_sec, self._patient = place, time.monotonic(), patient
+    def at(self, place: str | Callable[[], str], *, patient: bool = False, waits_for_ranks: bool = False) -> None:
+        """The main thread is at ``place`` now.
+
+        Args:
+            place: for messages; a callable is asked only where the place is looked at.
+            patient: nobody can say how long it may take.
+            waits_for_ranks: what it does ends when other ranks do their part, so that this rank is not the culprit.
+        """
+        self._place, self._since_sec = place, time.monotonic()
+        self._patient, self._waits_for_ranks = patient, waits_for_ranks
 
     def __enter__(self) -> Watchdog:
         self._thread.start()
@@ -66,7 +74,7 @@ class Watchdog:
     ) -> None:
         # All ranks leave together when a stop was asked for, or when the run is done; any other error is one rank's.
         alone = error is not None and not isinstance(error, Interrupted | RankLost)
-        lost = self._lost_peer(error) if alone else None
+        lost = self._lost_peer(error) if alone and error is not None else None
         self._ended.set()  # from here on this rank speaks for itself
         if alone and lost is None and self._world_size > 1:
             assert error is not None
@@ -83,13 +91,13 @@ class Watchdog:
         if lost is not None:
             raise lost from None
 
-    def _lost_peer(self, error: BaseException | None) -> RankLost | None:
+    def _lost_peer(self, error: BaseException) -> RankLost | None:
         """Which rank is behind a broken connection, once its silence has been long enough to tell."""
         if not (isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _is_connection(str(error)))):
             return None
         self.at("a connection to another rank broke; finding out which", patient=True)
         self._ended.wait(2 * DEAD_SEC)  # the thread ends the process as soon as it knows
-        return RankLost(f"a connection between ranks broke: {str(error).splitlines()[0]}", remedy=self._advice)
+        return RankLost(f"a connection between ranks broke: {first_line(error)}", remedy=self._advice)
 
     def _watch(self) -> None:
         """The thread: beat, look, and end the process on a verdict."""
@@ -104,7 +112,7 @@ class Watchdog:
                 if verdict is not None:
                     self._leave(verdict)
             except (RuntimeError, ConnectionError) as error:
-                problem = str(error).splitlines()[0]
+                problem = first_line(error)
             except TimeoutError:
                 pass
             if time.monotonic() - reached_sec > DEAD_SEC / 2:
@@ -115,7 +123,7 @@ class Watchdog:
         """Write this rank's beat, read those of others; the verdict, if there is one."""
         self._store.set(f"watchdog/{self._rank}", json.dumps(self._beat()))
         if not self._store.check([_VERDICT]) and (fault := self._look()) is not None:
-            self._publish(fault)
+            self._publish(fault.what, stalled=fault.stalled)
         return dict(json.loads(self._store.get(_VERDICT))) if self._store.check([_VERDICT]) else None
 
     def _beat(self) -> dict[str, Any]:
@@ -124,6 +132,7 @@ class Watchdog:
         return {
             "beat": self._num_beats, "host": socket.gethostname(), "pid": os.getpid(), "place": self._described(),
             "at_sec": at_sec, "stalled": not self._patient and at_sec > self._stall_sec,
+            "waits_for_ranks": self._waits_for_ranks,
         }  # fmt: skip
 
     def _described(self) -> str:
@@ -132,7 +141,7 @@ class Watchdog:
         except Exception as error:  # a place that cannot be described must not silence this rank
             return f"at a place that cannot be described ({type(error).__name__}: {error})"
 
-    def _look(self) -> str | None:
+    def _look(self) -> _Fault | None:
         """What is wrong with another rank, or with this one."""
         now_sec = time.monotonic()
         watched = range(self._world_size) if self._rank == 0 else (0,)
@@ -148,12 +157,14 @@ class Watchdog:
                 who = f"rank {rank}" + (f" (process {beat['pid']} on {beat['host']})" if beat else "")
                 why = "killed, out of memory, or its machine is lost"
                 last = f"; it was last {beat['place']}" if beat else ", right after the start"
-                return f"{who} has not been heard of for {now_sec - seen_sec:.0f} s: {why}{last}"
+                return _Fault(f"{who} has not been heard of for {now_sec - seen_sec:.0f} s: {why}{last}", stalled=False)
         return _who_hangs({rank: json.loads(text) for rank, text in beats.items()}) if self._rank == 0 else None
 
-    def _publish(self, what: str, *, code: int = EXIT_RANK_LOST, remedy: str | None = None) -> None:
+    def _publish(
+        self, what: str, *, code: int = EXIT_RANK_LOST, remedy: str | None = None, stalled: bool = False
+    ) -> None:
         """One verdict for all; the first one counts."""
-        verdict = {"what": what, "code": code, "remedy": remedy or self._advice, "stalled": " hangs " in what}
+        verdict = {"what": what, "code": code, "remedy": remedy or self._advice, "stalled": stalled}
         with contextlib.suppress(RuntimeError, ConnectionError):  # gone with rank 0; the others notice that themselves
             self._store.compare_set(_VERDICT, "", json.dumps(verdict))
 
@@ -172,14 +183,22 @@ class Watchdog:
         os._exit(int(verdict["code"]))
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with a rank; ``stalled`` where it lives and hangs, so that stacks say more."""
+
+    what: str
+    stalled: bool
+
+
 def _is_connection(message: str) -> bool:
     """Whether gloo or NCCL says that the other side is gone; gloo raises plain RuntimeErrors."""
     return any(sign in message for sign in ("gloo", "Gloo", "NCCL", "Connection closed", "Connection reset"))
 
 
-def _who_hangs(beats: dict[int, dict[str, Any]]) -> str | None:
+def _who_hangs(beats: dict[int, dict[str, Any]]) -> _Fault | None:
     """All ranks stall when one does; the culprit is where the others are not: not waiting for other ranks."""
-    busy = {rank: beat for rank, beat in beats.items() if "other ranks" not in beat["place"]}
+    busy = {rank: beat for rank, beat in beats.items() if not beat["waits_for_ranks"]}
     culprits = {rank: beat for rank, beat in (busy or beats).items() if beat["stalled"]}
     if not culprits or (not busy and len(culprits) < len(beats)):
         return None  # who waits for one that works does not hang
@@ -188,4 +207,4 @@ def _who_hangs(beats: dict[int, dict[str, Any]]) -> str | None:
         for rank, beat in culprits.items()
     )
     others = sorted(set(beats) - set(culprits))
-    return named + (f"; rank(s) {', '.join(map(str, others))} wait for it" if others else "")
+    return _Fault(named + (f"; rank(s) {', '.join(map(str, others))} wait for it" if others else ""), stalled=True)
