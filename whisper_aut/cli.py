@@ -80,6 +80,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan; touch no weight.")
     ] = False,
+    accept_changed_data: Annotated[
+        bool, typer.Option("--accept-changed-data", help="Go on although manifests changed since the run began.")
+    ] = False,
     ranks: Annotated[
         int | None, typer.Option(help="Processes to start on this machine, one a GPU; without it, this one.", min=1)
     ] = None,
@@ -98,6 +101,7 @@ def train(
         from whisper_aut.train.start import start_ranks
 
         words = ["train", str(recipe), *(overrides or []), *(["--out", str(out)] if out else [])]
+        words += ["--accept-changed-data"] * accept_changed_data
         raise typer.Exit(start_ranks(ranks, words))
     with StopRequest() as stop:  # before torch is imported: that takes seconds, and a signal may come in them
         from whisper_aut.commands.dry_run import num_ranks, print_plan
@@ -112,7 +116,7 @@ def train(
             print_plan(prepared, num_ranks(ranks))
             return
         run_dir = out or Path("runs") / recipe.stem
-        newest = run_training(loaded, run_dir, stop)
+        newest = run_training(loaded, run_dir, stop, accept_changed_data=accept_changed_data)
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"done: {newest}\nnext: {shlex.join(['whisper-aut', 'export', str(run_dir)])}")
 

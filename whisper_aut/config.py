@@ -43,6 +43,11 @@ class DomainConfig(Section):
     manifests: Annotated[
         list[str], Field(min_length=1, description="JSONL or Parquet files, relative to data.root; one per source.")
     ]
+    manifest_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = Field(
+        default=None,
+        description="Relative share of each manifest within the domain, by its name in manifests, e.g. {a.parquet: 3, "
+        "b.parquet: 1}; each has passes of its own then. Left out: in proportion to their clips.",
+    )
     prompt: str | None = Field(
         default=None,
         description="Masked text that stands before the target and tells the decoder what is asked for. Left out: "
@@ -54,6 +59,16 @@ class DomainConfig(Section):
         description="Share of clips that a second, no longer clip of the domain joins, within 6 dB; the text then "
         "names both. For captions; a transcript of two voices at once is not what Whisper writes.",
     )
+
+    @model_validator(mode="after")
+    def _every_manifest_has_a_weight(self) -> DomainConfig:
+        if self.manifest_weights is not None and set(self.manifest_weights) != set(self.manifests):
+            missing = sorted(set(self.manifests) - set(self.manifest_weights))
+            unknown = sorted(set(self.manifest_weights) - set(self.manifests))
+            parts = [f"no weight for {', '.join(missing)}"] * bool(missing)
+            parts += [f"{', '.join(unknown)} is not in manifests"] * bool(unknown)
+            raise ValueError(f"manifest_weights: {'; '.join(parts)}")
+        return self
 
 
 class DataConfig(Section):
@@ -98,6 +113,11 @@ class TrainConfig(Section):
         default=128, description="Clips in one step over all ranks."
     )
     micro_batch_clips: Annotated[int, Field(gt=0)] = Field(default=8, description="Clips in one forward on one rank.")
+    micro_batch_sec: Annotated[float, Field(ge=WINDOW_SEC, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Seconds of audio, padding counted, in one forward on one rank, instead of a number of clips: many "
+        "short ones or a few long ones. clips_per_step then holds on average; validation keeps micro_batch_clips.",
+    )
     lr: Annotated[float, Field(gt=0)] = Field(default=1e-5, description="Peak learning rate of AdamW.")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         default=(0.9, 0.999), description="AdamW's moment decays."
@@ -149,7 +169,7 @@ class TrainConfig(Section):
     def _consistent(self) -> TrainConfig:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of train.steps and train.epochs")
-        if self.clips_per_step % self.micro_batch_clips:
+        if self.micro_batch_sec is None and self.clips_per_step % self.micro_batch_clips:
             raise ValueError(
                 f"clips_per_step ({self.clips_per_step}) must be a multiple of "
                 f"micro_batch_clips ({self.micro_batch_clips})"

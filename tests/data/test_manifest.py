@@ -30,7 +30,7 @@ def test_optional_columns_have_defaults_and_unknown_ones_are_ignored(tmp_path, w
     manifest = load_manifest(write(tmp_path, ROW | {"label": "x"}, ROW | {"id": "b", "label": "y"}))
     assert len(manifest) == 2
     assert manifest.clip(0) == Clip("a", "a.wav", 0.0, 1.5, "Ärger.", "speech", "clips", "en", "train", "unknown")
-    assert manifest.duration_sec.dtype == "float32" and manifest.duration_sec.tolist() == [1.5, 1.5]
+    assert manifest.table.numbers["num_samples"].tolist() == [24_000, 24_000]
     assert manifest.where(1).endswith(f"{manifest.path.name}:2")
 
 
@@ -135,7 +135,7 @@ def test_files_that_are_no_manifest_are_refused(tmp_path):
             load_manifest(tmp_path / name)
     with pytest.raises(ManifestError, match="no column text, domain"):
         load_manifest(_parquet(tmp_path, {name: ROW[name] for name in list(ROW)[:4]}))
-    with pytest.raises(ManifestError, match="column duration_sec is not double"):
+    with pytest.raises(ManifestError, match="column duration_sec is string, not a number"):
         load_manifest(_parquet(tmp_path, ROW | {"duration_sec": "long"}))
 
 

@@ -28,7 +28,7 @@ def test_the_papers_mixture_has_a_period_of_ten():
 def test_any_prefix_is_less_than_one_clip_from_exact(parts):
     pattern = _pattern(parts)
     turns, _ = pattern.between(0, 2 * pattern.length)
-    for index, domain in enumerate(pattern.domains):
+    for index, domain in enumerate(pattern.keys):
         seen = np.cumsum(turns == index)
         exact = np.arange(1, len(turns) + 1) * pattern.counts[domain] / pattern.length
         assert np.abs(seen - exact).max() < 1
@@ -39,8 +39,8 @@ def test_draws_count_up_by_domain_and_positions_agree_with_ranges(parts, start):
     pattern = _pattern(parts)
     turns, draws = pattern.between(start, start + 50)
     for offset in range(50):
-        assert pattern.at(start + offset) == (pattern.domains[turns[offset]], draws[offset])
-    for index in range(len(pattern.domains)):
+        assert pattern.at(start + offset) == (pattern.keys[turns[offset]], draws[offset])
+    for index in range(len(pattern.keys)):
         assert (np.diff(draws[turns == index]) == 1).all()
 
 

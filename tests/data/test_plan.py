@@ -178,8 +178,8 @@ def test_padding_is_small():
 def test_padding_of_real_durations_is_a_fraction_of_random_batching(real_data_dir):
     from whisper_aut.data.manifest import load_manifest
 
-    durations = {name: load_manifest(real_data_dir / "train" / f"{name}.jsonl").duration_sec for name in PAPER}
-    samples = {name: np.rint(sec[sec <= 30] * 16_000).astype(np.int64) for name, sec in durations.items()}
+    lengths = {name: load_manifest(real_data_dir / "train" / f"{name}.jsonl").table.numbers for name in PAPER}
+    samples = {name: found["num_samples"][found["num_samples"] <= 480_000] for name, found in lengths.items()}
     weights = {"speech": 0.4, "environment": 0.45, "music": 0.15}
     assert Plan(samples, weights, 16, 8, 0.1, 0).stats(500).padding_fraction < 0.1
 
@@ -278,3 +278,112 @@ def test_overlays_are_part_of_the_fingerprint():
     }
     assert len(fingerprints) == 3
     assert Plan(samples, {"environment": 1.0}, 8, 4, 0.0, 1, {"environment": 0.0}).fingerprint in fingerprints
+
+
+SOURCES = {"speech": [(2000, 3.0), (1000, 1.0)], "environment": [(100, 1.0), (600, 1.0)]}
+
+
+def _sourced(seed=0, **settings):
+    lengths = _lengths({"speech": 3000, "environment": 700, "music": 500})
+    return Plan(lengths, PAPER, 16, 2, 0.1, seed, sources=SOURCES, **settings)
+
+
+def test_weighted_sources_have_their_share_of_every_window_and_passes_of_their_own():
+    plan = _sourced()
+    clips = _clips(plan, range(10 * plan.window_steps))
+    for domain, parts in SOURCES.items():
+        rows = np.array([clip.row for clip in clips if clip.domain == domain])
+        start = 0
+        for size, weight in parts:
+            mine = rows[(rows >= start) & (rows < start + size)] - start
+            share = weight / sum(other for _, other in parts)
+            assert abs(len(mine) - share * len(rows)) < 1
+            times = np.bincount(mine, minlength=size)
+            assert times.max() - times.min() <= 1  # whole passes and a part of one
+            start += size
+        windows = [_clips(plan, range(n * plan.window_steps, (n + 1) * plan.window_steps)) for n in range(10)]
+        for window in windows:
+            drawn = [clip.row for clip in window if clip.domain == domain]
+            first = sum(row < parts[0][0] for row in drawn)
+            assert abs(first - parts[0][1] / sum(w for _, w in parts) * len(drawn)) < 2
+
+
+def test_stats_count_the_clips_of_weighted_sources():
+    plan = _sourced(num_steps=777)
+    clips = _clips(plan, range(777))
+    stats = plan.stats(777)
+    assert stats.source_clips.keys() == SOURCES.keys()
+    for domain, counts in stats.source_clips.items():
+        rows = [clip.row for clip in clips if clip.domain == domain]
+        first = sum(row < SOURCES[domain][0][0] for row in rows)
+        assert counts == [first, len(rows) - first]
+    lengths = _lengths({"speech": 3000, "environment": 700, "music": 500})
+    seconds = sum(int(lengths[clip.domain][clip.row]) for clip in clips) / 16_000
+    assert sum(stats.hours.values()) == pytest.approx(seconds / 3600)
+
+
+def test_sources_are_part_of_the_fingerprint_and_one_without_clips_is_refused():
+    lengths = _lengths({"speech": 3000, "environment": 700, "music": 500})
+    plain = Plan(lengths, PAPER, 16, 2, 0.1, 0)
+    other = Plan(lengths, PAPER, 16, 2, 0.1, 0, sources=SOURCES | {"speech": [(2000, 1.0), (1000, 1.0)]})
+    assert len({plain.fingerprint, _sourced().fingerprint, other.fingerprint}) == 3
+    with pytest.raises(ManifestError, match="manifest 2 of speech has a weight and no clip"):
+        Plan(lengths, PAPER, 16, 2, 0.1, 0, sources={"speech": [(3000, 1.0), (0, 1.0)]})
+
+
+def _budgeted(sec=60.0, clips_per_step=64, full=0.1, seed=0, sizes=None, **settings):
+    sizes = sizes or {"speech": 3000, "environment": 700, "music": 500}
+    return Plan(_lengths(sizes), PAPER, clips_per_step, 8, full, seed, micro_batch_sec=sec, **settings)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    sec=st.sampled_from([30.0, 45.0, 100.0, 300.0]),
+    clips_per_step=st.sampled_from([33, 64, 200]),
+    full=st.sampled_from([0.0, 0.1, 0.5]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_budget_of_audio_bounds_every_micro_batch_and_loses_no_clip(sec, clips_per_step, full, seed):
+    plan = _budgeted(sec, clips_per_step, full, seed)
+    windows = range(2 * plan.window_steps)
+    micro_batches = [micro_batch for step in windows for micro_batch in plan.step(step)]
+    assert all(len(plan.step(step)) == plan.micro_batches_per_step for step in windows)
+    clips = [clip for micro_batch in micro_batches for clip in micro_batch.clips]
+    assert len(clips) == len(windows) * clips_per_step
+    by_domain = Counter(clip.domain for clip in clips)
+    assert all(abs(by_domain[domain] - weight * len(clips)) < 2 for domain, weight in PAPER.items())
+    num_full = sum(micro_batch.context == "full" for micro_batch in micro_batches)
+    assert abs(num_full - full * len(micro_batches)) <= 1
+    lengths = _lengths({"speech": 3000, "environment": 700, "music": 500})
+    costs = []
+    for micro_batch in micro_batches:
+        longest = max(int(lengths[clip.domain][clip.row]) for clip in micro_batch.clips)
+        assert micro_batch.num_frames == context_frames(longest, micro_batch.context)
+        costs.append(micro_batch.num_frames * len(micro_batch.clips) / 100)
+    assert max(costs) <= max(1.06 * sec, 30.0)
+    for domain, size in (("speech", 3000), ("environment", 700), ("music", 500)):
+        times = np.bincount([clip.row for clip in clips if clip.domain == domain], minlength=size)
+        assert times.max() - times.min() <= 1
+
+
+def test_micro_batches_of_a_budget_cost_about_the_same_and_pad_little():
+    plan = _budgeted(120.0, 256, 0.0)
+    costs = [mb.num_frames * len(mb.clips) for step in range(plan.window_steps) for mb in plan.step(step)]
+    assert np.std(costs) < 0.1 * np.mean(costs)
+    assert plan.stats(plan.window_steps).padding_fraction < 0.03
+    sizes = {len(mb.clips) for step in range(plan.window_steps) for mb in plan.step(step)}
+    assert max(sizes) > 10 * min(sizes)
+
+
+def test_a_budget_that_a_step_cannot_fill_is_refused():
+    with pytest.raises(RecipeError, match=r"5 clips of 29\.4 s on average do not fill 8 micro-batches"):
+        Plan({"speech": np.full(50, 470_000)}, {"speech": 1.0}, 5, 1, 0.0, 0, micro_batch_sec=30.0)
+
+
+def test_weights_without_a_short_period_still_have_short_windows():
+    weights = {"speech": 0.801, "environment": 0.102, "music": 0.097}
+    plan = Plan(_lengths({"speech": 3000, "environment": 700, "music": 500}), weights, 999, 9, 0.1, 0)
+    assert plan.window_steps * 999 < 200_000
+    clips = _clips(plan, range(plan.window_steps))
+    by_domain = Counter(clip.domain for clip in clips)
+    assert all(abs(by_domain[domain] - weight * len(clips)) < 1 for domain, weight in weights.items())

@@ -208,8 +208,8 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def trials(campaign: Campaign, num_random: int, seed: int) -> Iterator[tuple[str, list[Any]]]:
-    """Name and deaths of each trial."""
+def trials(campaign: Campaign, num_random: int, seed: int, run_sec: float) -> Iterator[tuple[str, list[Any]]]:
+    """Name and deaths of each trial; random moments are within the seconds that the undisturbed run took."""
     for name, event, part, count in BOUNDARIES:
         yield f"boundary: {name}", [campaign.at(event, part, count)]
     yield "during the first validation", [campaign.killed(after_sec=7.0)]
@@ -222,7 +222,7 @@ def trials(campaign: Campaign, num_random: int, seed: int) -> Iterator[tuple[str
     yield "newest with one bit flipped", [damaged(campaign, flip)]
     rng = random.Random(seed)
     for number in range(num_random):
-        delay_sec = rng.uniform(3.0, 25.0)
+        delay_sec = rng.uniform(0.2, 1.0) * run_sec  # before a fifth of it, nothing is there but imports
         yield f"random moment {number + 1}: {delay_sec:.1f} s", [campaign.killed(after_sec=delay_sec)]
 
 
@@ -238,12 +238,15 @@ def main() -> int:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True)
     campaign = Campaign(asked.data.resolve(), asked.out.resolve(), asked.ranks)
+    begun_sec = time.monotonic()
     for rank in campaign.start(asked.out / "unbroken"):
         errors = rank.communicate(timeout=LIMIT_SEC)[1]
         if rank.returncode:
             raise SystemExit(f"the undisturbed run fails:\n{errors[-4000:]}")
+    run_sec = time.monotonic() - begun_sec
+    print(f"the undisturbed run took {run_sec:.0f} s", flush=True)
     outcomes: list[Outcome] = []
-    for number, (name, deaths) in enumerate(trials(campaign, asked.random, asked.seed)):
+    for number, (name, deaths) in enumerate(trials(campaign, asked.random, asked.seed, run_sec)):
         if asked.only in name:
             outcomes.append(campaign.trial(name, asked.out / f"trial-{number}", deaths))
             one = outcomes[-1]

@@ -1,5 +1,6 @@
 """A run that is killed or asked to stop, and started again, ends bit for bit where an unbroken one ends."""
 
+import shutil
 import signal
 
 import pytest
@@ -92,3 +93,24 @@ def test_another_recipe_is_refused_in_the_folder_of_a_run_and_a_finished_run_is_
     assert "train.lr: 3e-05 in the run, 0.001 asked for" in errors
     assert "Traceback" not in errors
     assert unbroken.sums(6) == before
+
+
+def test_a_run_whose_manifests_changed_goes_on_only_when_that_is_accepted(
+    unbroken, start_training, recipe, corpus, tmp_path
+):
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(unbroken.out, run)
+    shutil.rmtree(run / "checkpoints" / "step-00000006")
+    shutil.copytree(corpus, data)
+    with (data / "music.jsonl").open("a") as manifest:
+        manifest.write((data / "music.jsonl").read_text().splitlines()[0].replace('"id": "', '"id": "again-') + "\n")
+    root = f"data.root={data}"
+    code, errors = start_training(recipe, run, root).finish()
+    assert code == 2 and "manifest music/music.jsonl has fingerprint" in errors
+    training = start_training(recipe, run, root, "--accept-changed-data")
+    code, errors = training.finish()
+    assert code == 0, errors
+    assert "warning: manifest music/music.jsonl" in errors
+    assert [line["step"] for line in training.metrics() if line["event"] == "changed_data"] == [4]
+    assert [training.steps()[step]["loss"] for step in (1, 4)] == [unbroken.steps()[step]["loss"] for step in (1, 4)]
+    assert sorted(training.steps()) == [1, 2, 3, 4, 5, 6]

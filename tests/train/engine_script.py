@@ -124,7 +124,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     if start is not None:
         weights = start["weights"] | {"proj_out.weight": start["weights"]["model.decoder.embed_tokens.weight"]}
         module.whisper.load_state_dict(weights)
-    engine = Engine(module, config, world_size=world)
+    engine = Engine(module, config, num_micro_batches=4 // world)
     if start is not None:
         engine.restore(
             TrainedState(start["weights"], start["moments"]), num_updates=job.get("num_updates", steps.start)

@@ -73,8 +73,20 @@ def test_a_corpus_that_was_moved_may_go_on_and_one_that_changed_may_not(prepared
     check_identity(tmp_path, before, there)
     manifest = moved / "music.jsonl"
     manifest.write_text(manifest.read_text().replace("Note one", "Note won", 1))
-    with pytest.raises(CheckpointError, match="the manifests changed"):
-        check_identity(tmp_path, before, identity_of(prepare(load_recipe(moved / "recipe.yaml"))))
+    asked = identity_of(prepare(load_recipe(moved / "recipe.yaml")))
+    with pytest.raises(CheckpointError, match=r"manifest music/music\.jsonl has fingerprint") as caught:
+        check_identity(tmp_path, before, asked)
+    assert "speech" not in str(caught.value) and "--accept-changed-data" in caught.value.remedy
+    (accepted,) = check_identity(tmp_path, before, asked, accept_changed_data=True)
+    assert "music/music.jsonl" in accepted
+
+
+def test_changed_data_are_not_accepted_with_another_recipe(prepared, tmp_path):
+    asked = identity_of(prepared)
+    found = asked | {"recipe": asked["recipe"] | {"seed": 9}, "manifests": dict.fromkeys(asked["manifests"], "0")}
+    with pytest.raises(CheckpointError, match="seed: 9 in the run") as caught:
+        check_identity(tmp_path, found, asked, accept_changed_data=True)
+    assert "--accept" not in caught.value.remedy
 
 
 def test_another_base_is_refused(prepared, tmp_path):

@@ -45,7 +45,7 @@ def clips_of_length(folder: Path, manifest: Path | None, clip_sec: float, *, at_
 
 def _chosen(path: Path, clip_sec: float, at_most: int) -> list[dict[str, Any]]:
     manifest = load_manifest(path)
-    durations = manifest.table["duration_sec"].to_numpy()
+    durations = manifest.table.texts["duration_sec"].to_numpy()
     rows: list[dict[str, Any]] = []
     for number in ((durations > clip_sec - _BUCKET_SEC) & (durations <= clip_sec)).nonzero()[0].tolist():
         clip = manifest.clip(number)

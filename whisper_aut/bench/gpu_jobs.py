@@ -113,7 +113,7 @@ def train_deepspeed(
             module = WhisperSummedLoss(
                 _whisper(setting, torch.float32).train(), gradient_checkpointing=gradient_checkpointing
             )
-            engine = Engine(module, config, world_size=1)
+            engine = Engine(module, config, num_micro_batches=_MICRO_BATCHES)
 
             def backward(loss: Tensor, step_tokens: int, last: bool, engine: Engine = engine) -> None:
                 engine.backward(loss, step_tokens=step_tokens)

@@ -129,7 +129,7 @@ def measure_training(asked: TrainBench) -> dict[str, Any]:
             Path(folder), asked.manifest, asked.clip_sec,
             at_least=asked.clips_per_step, at_most=asked.clips_per_step * max(speed_steps, asked.loss_steps),
         )  # fmt: skip
-        durations = load_manifest(manifest).table["duration_sec"].to_numpy()
+        durations = load_manifest(manifest).table.texts["duration_sec"].to_numpy()
         turns = _speed(asked, manifest, speed_steps)
         curves = _curves(asked, manifest) if asked.loss_steps else None
     return {

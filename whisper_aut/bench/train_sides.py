@@ -67,7 +67,9 @@ def lone_stepper(prepared: Prepared, ranks: Ranks) -> Stepper:
     """What takes the steps of a real run, without its checkpoints: no step is skipped, nobody watches other ranks."""
     config = prepared.recipe.train
     watchdog = Watchdog(ranks.store, rank=0, world_size=1, stall_sec=config.stall_sec, advice="")  # never started
-    return make_stepper(prepared.base.model, config, StepGuard(0.0, 1), ranks, watchdog)
+    return make_stepper(
+        prepared.base.model, config, prepared.plan.micro_batches_per_step, StepGuard(0.0, 1), ranks, watchdog
+    )
 
 
 def run_hugging_face(baton: Baton, job: TrainJob) -> None:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from whisper_aut.constants import Domain
+    from whisper_aut.data.plan import Plan, PlanStats
     from whisper_aut.train.loop import Prepared
 
 
@@ -23,6 +25,7 @@ def print_plan(prepared: Prepared, world_size: int) -> None:
 
     recipe, plan, stats = prepared.recipe, prepared.plan, prepared.plan.stats(prepared.steps)
     console = Console()
+    num_read = max(1, sum(stats.num_clips.values()))
     table = Table("domain", "weight", "realised", "clips", "hours in manifests", "hours read", "passes", box=None)
     composition: dict[str, Any] = prepared.corpus.composition()["domains"]
     for domain, part in composition.items():
@@ -35,8 +38,8 @@ def print_plan(prepared: Prepared, world_size: int) -> None:
             f"{stats.hours[domain]:.2f}",  # type: ignore[index]
             f"{stats.passes[domain]:.2f}",  # type: ignore[index]
         )
+        _add_sources(table, prepared, stats, domain, num_read)  # type: ignore[arg-type]
     console.print(table)
-    num_read = max(1, prepared.steps * recipe.train.clips_per_step)
     mean_clip_sec = sum(stats.hours.values()) * 3600 / num_read
     parameters = sum(parameter.numel() for parameter in prepared.base.model.parameters())
     estimate = estimate_run(
@@ -56,7 +59,7 @@ def print_plan(prepared: Prepared, world_size: int) -> None:
     )
     console.print(
         f"steps {prepared.steps} of {recipe.train.clips_per_step} clips "
-        f"({plan.micro_batches_per_step} micro-batches of {recipe.train.micro_batch_clips}), "
+        f"({plan.micro_batches_per_step} micro-batches of {_micro_batch(plan)}), "
         f"mixture exact to a clip over every {min(plan.window_steps, prepared.steps)} steps and over the run\n"
         f"padding {stats.padding_fraction:.1%} of trimmed frames; full window in {stats.full_window_fraction:.1%} of "
         f"micro-batches; mean clip {mean_clip_sec:.2f} s\n"
@@ -70,3 +73,19 @@ def print_plan(prepared: Prepared, world_size: int) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _micro_batch(plan: Plan) -> str:
+    return f"{plan.micro_batch_clips}" if plan.micro_batch_sec is None else f"{plan.micro_batch_sec:g} s of audio"
+
+
+def _add_sources(table: Table, prepared: Prepared, stats: PlanStats, domain: Domain, num_read: int) -> None:
+    """A line for each manifest of a domain whose manifests have weights."""
+    config = prepared.recipe.data.mixture[domain]
+    if config.manifest_weights is None:
+        return
+    total = sum(config.manifest_weights.values())
+    sizes = [size for size, _ in prepared.corpus.source_weights()[domain]]
+    for name, size, count in zip(config.manifests, sizes, stats.source_clips[domain], strict=True):
+        share = config.weight * config.manifest_weights[name] / total
+        table.add_row(f"  {name}", f"{share:.2%}", f"{count / num_read:.2%}", f"{size}", "", "", f"{count / size:.2f}")

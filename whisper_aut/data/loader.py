@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset
 from whisper_aut.constants import HOP_LENGTH, IGNORE_LABEL, MAX_TOKENS, Domain, context_frames
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import TextEncoder
-from whisper_aut.data.corpus import Pool
 from whisper_aut.data.manifest import Clip
 from whisper_aut.data.overlay import Overlay, joined_text, overlaid
 from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
+from whisper_aut.data.pool import Pool
 from whisper_aut.data.quarantine import QuarantineEntry
 from whisper_aut.errors import AudioError, LoaderLost, ManifestError, WhisperAutError, first_line
 

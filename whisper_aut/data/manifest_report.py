@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC, Domain
+from whisper_aut.constants import MAX_TOKENS, SAMPLE_RATE, WINDOW_SEC, Domain
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer, too_long_text
-from whisper_aut.data.manifest import Clip, Manifest, Problem, load_manifest, read_manifest
+from whisper_aut.data.manifest import Clip, Manifest, load_manifest, read_manifest
+from whisper_aut.data.row_checks import Problem
 from whisper_aut.errors import AudioError, ManifestError
 from whisper_aut.progress import track
 
@@ -73,7 +74,7 @@ def validate_manifest(
         "manifest": str(path),
         "fingerprint": manifest.fingerprint,
         "clips": len(manifest),
-        "hours": float(np.nansum(manifest.table["duration_sec"].to_numpy())) / 3600,
+        "hours": int(manifest.table.numbers["num_samples"].sum(dtype=np.int64)) / SAMPLE_RATE / 3600,
         "audio_checked": check_audio,
         "tokens_counted": text_encoder is not None,
         "problems": len(problems),
@@ -89,8 +90,8 @@ def manifest_stats(paths: Sequence[Path]) -> dict[str, Any]:
         ManifestError: a manifest cannot be read or a row is wrong.
     """
     manifests = [load_manifest(path) for path in paths]
-    durations = np.concatenate([manifest.table["duration_sec"].to_numpy() for manifest in manifests])
-    text_chars = np.concatenate([pc.utf8_length(manifest.table["text"]).to_numpy() for manifest in manifests])
+    durations = np.concatenate([manifest.table.texts["duration_sec"].to_numpy() for manifest in manifests])
+    text_chars = np.concatenate([pc.utf8_length(manifest.table.texts["text"]).to_numpy() for manifest in manifests])
     return {
         "manifests": [str(path) for path in paths],
         "clips": len(durations),
@@ -150,11 +151,18 @@ def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[str, str] 
 
 def _tally(manifests: Sequence[Manifest], column: str, durations: npt.NDArray[np.float64]) -> dict[str, dict[str, Any]]:
     """Clips and hours of each value of ``column``, most clips first."""
-    names = np.concatenate([np.array(manifest.table[column].to_pylist(), dtype=object) for manifest in manifests])
-    values, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
-    seconds = np.bincount(inverse, durations)
-    order = np.argsort(-counts, kind="stable")
-    return {str(values[i]): {"clips": int(counts[i]), "hours": float(seconds[i]) / 3600} for i in order}
+    clips: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    start = 0
+    for manifest in manifests:
+        codes, values = manifest.table.numbers[column], manifest.table.values[column]
+        of_manifest = durations[start : start + len(codes)]
+        start += len(codes)
+        clips.update(dict(zip(values, np.bincount(codes, minlength=len(values)).tolist(), strict=True)))
+        for value, total in zip(values, np.bincount(codes, of_manifest, len(values)).tolist(), strict=True):
+            seconds[value] += total
+    order = sorted(sorted(clips), key=lambda value: -clips[value])
+    return {value: {"clips": clips[value], "hours": seconds[value] / 3600} for value in order}
 
 
 def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:

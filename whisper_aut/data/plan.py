@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,23 +19,28 @@ import numpy.typing as npt
 
 from whisper_aut.constants import (
     BUCKET_FRAMES,
+    DOMAINS,
     FRAMES_PER_SEC,
     HOP_LENGTH,
     SAMPLE_RATE,
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
+    WINDOW_SEC,
     Context,
     Domain,
-    context_frames,
 )
+from whisper_aut.data.draws import Draws
 from whisper_aut.data.mixture import Pattern
 from whisper_aut.data.overlay import MAX_LEVEL_DB, Overlay
-from whisper_aut.data.permutation import derive_key, mix, permute, shuffled
+from whisper_aut.data.permutation import derive_key, mix, shuffled
+from whisper_aut.data.windows import Groups, Indices, groups_of_equal_cost, groups_of_equal_size, micro_batches_for
 from whisper_aut.errors import ManifestError, RecipeError
 
 _VERSION = 2  # counts up whenever the same recipe would give other steps
 _WINDOW_MICRO_BATCHES = 256  # at least, in a window: enough that sorted neighbours are of nearly the same length
 _SUBSTITUTE_CANDIDATES = 64
+_MAX_WINDOW_CLIPS = 100_000  # so that any step is found within a fraction of a second
+_SAMPLED_CLIPS = 10_000  # of the mixture, to say how many micro-batches a budget of audio makes of a step
 _STATS_WINDOWS = 20  # windows that padding is measured on; more change its third digit and take minutes for a long run
 
 
@@ -54,7 +59,7 @@ class MicroBatch:
     Attributes:
         step: number of the step, from 0.
         index: place in the step, from 0, in order of ``num_frames``.
-        clips: the clips, shortest first.
+        clips: the clips, shortest first; as many in each, or as many as fit a budget of audio.
         context: whether the encoder computes the full window or the longest clip's length.
         num_frames: F, mel frames that the encoder computes for each clip.
     """
@@ -75,6 +80,7 @@ class PlanStats:
         realised: share of clips by domain.
         hours: of audio by domain.
         passes: how often a domain's clips are read.
+        source_clips: clips read of each manifest, of the domains whose manifests have weights.
         padding_fraction: share of computed frames that are padding, in micro-batches of trimmed context; over the first
             windows of a long run.
         full_window_fraction: share of micro-batches that are computed on the full window.
@@ -84,28 +90,34 @@ class PlanStats:
     realised: dict[Domain, float]
     hours: dict[Domain, float]
     passes: dict[Domain, float]
+    source_clips: dict[Domain, list[int]]
     padding_fraction: float
     full_window_fraction: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """K steps of m micro-batches of b clips.
+    """K steps of m micro-batches, n clips in all.
 
     Attributes:
-        domains: [K, m, b] indices into the pattern's domains.
-        rows: [K, m, b] rows of the domains' pools.
-        num_samples: [K, m, b] samples of the clips.
-        num_frames: [K, m] mel frames that are computed for each clip.
-        full: [K, m] whether the context is the full window.
+        domains: [n] indices into the pattern's keys.
+        rows: [n] rows of the domains' pools.
+        num_samples: [n] samples of the clips.
+        groups: how they are put together.
     """
 
     number: int
     domains: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     num_samples: npt.NDArray[np.int64]
-    num_frames: npt.NDArray[np.int64]
-    full: npt.NDArray[np.bool_]
+    groups: Groups
+
+    def clips_of(self, step: int) -> npt.NDArray[np.int64]:
+        """Places of the window's clips that are in its first ``step`` steps."""
+        bounds = self.groups.bounds
+        return np.concatenate(
+            [self.groups.order[bounds[group] : bounds[group + 1]] for group in self.groups.dealt[:step].ravel()]
+        )
 
 
 class Plan:
@@ -114,17 +126,22 @@ class Plan:
     Args:
         num_samples: samples at 16 kHz of every clip in each domain's training pool.
         weights: share of each domain.
-        clips_per_step: clips in one step over all ranks, a multiple of ``micro_batch_clips``.
+        clips_per_step: clips in one step over all ranks, a multiple of ``micro_batch_clips``; on average where
+            ``micro_batch_sec`` is given.
         micro_batch_clips: clips in one micro-batch.
         full_window_fraction: share of micro-batches that are computed on the full window.
         seed: decides every order in the plan.
         overlay_fractions: share of each domain's clips that a second clip of the domain joins; 0 where left out.
         num_steps: steps of the run, so that its last window holds them and no more: the mixture of the whole run is
             then exact as well, to one clip. Endless where None.
+        sources: (clips, relative weight) of consecutive parts of a domain's pool, where they are not to be drawn from
+            in proportion to their clips.
+        micro_batch_sec: seconds of computed audio in one micro-batch, in place of ``micro_batch_clips``.
 
     Attributes:
         micro_batches_per_step: micro-batches in each step.
-        window_steps: K, steps in a window; the mixture is exact over every window.
+        window_steps: K, steps in a window; the mixture is exact over every window, to one clip where weights have no
+            short period.
         fingerprint: SHA-256 over all arguments: equal fingerprints mean equal steps.
 
     Raises:
@@ -142,13 +159,19 @@ class Plan:
         seed: int,
         overlay_fractions: Mapping[Domain, float] | None = None,
         num_steps: int | None = None,
+        sources: Mapping[Domain, Sequence[tuple[int, float]]] | None = None,
+        micro_batch_sec: float | None = None,
     ) -> None:
-        if clips_per_step % micro_batch_clips:
+        if micro_batch_sec is None and clips_per_step % micro_batch_clips:
             raise RecipeError(
                 f"clips_per_step ({clips_per_step}) must be a multiple of micro_batch_clips ({micro_batch_clips})"
             )
-        self._pattern = Pattern(weights)
-        self._num_samples = {domain: np.asarray(num_samples[domain]) for domain in self._pattern.domains}
+        self._pattern = Pattern({domain: weights[domain] for domain in DOMAINS if domain in weights})
+        self._num_samples = {domain: np.asarray(num_samples[domain]) for domain in self._pattern.keys}
+        self._draws = {
+            domain: Draws(len(samples), seed, domain, (sources or {}).get(domain))
+            for domain, samples in self._num_samples.items()
+        }
         for domain, samples in self._num_samples.items():
             if not len(samples):
                 raise ManifestError(f"domain {domain} has no clip to train on", remedy="add clips or drop the domain")
@@ -156,10 +179,14 @@ class Plan:
                 raise ManifestError(f"domain {domain} has a clip of {samples.max()} samples, not 1 to {WINDOW_SAMPLES}")
         self.clips_per_step, self.micro_batch_clips, self.seed = clips_per_step, micro_batch_clips, seed
         self._overlay_fractions = {domain: share for domain, share in (overlay_fractions or {}).items() if share}
-        self.micro_batches_per_step = clips_per_step // micro_batch_clips
+        self.micro_batch_sec = micro_batch_sec
         self._full_fraction = Fraction(full_window_fraction).limit_denominator(1_000_000)
-        # The shortest window in which the pattern comes out even, repeated until it holds enough micro-batches.
+        self.micro_batches_per_step = self._num_micro_batches()
+        # The shortest window in which the pattern comes out even, repeated until it holds enough micro-batches. Where
+        # that is long, any window is as good: over every stretch of clips the pattern is less than a clip off.
         even_steps = self._pattern.length // math.gcd(self._pattern.length, clips_per_step)
+        if even_steps * clips_per_step > _MAX_WINDOW_CLIPS:
+            even_steps = 1
         self.window_steps = even_steps * -(-_WINDOW_MICRO_BATCHES // (even_steps * self.micro_batches_per_step))
         self._num_steps = num_steps
         self.fingerprint = self._fingerprint()
@@ -170,19 +197,21 @@ class Plan:
         assert n >= 0 and (self._num_steps is None or n < self._num_steps)
         number, place = divmod(n, self.window_steps)
         window = self._window(number)
-        return tuple(
-            MicroBatch(
-                step=n,
-                index=index,
-                clips=tuple(
-                    ClipRef(self._pattern.domains[domain], int(row))
-                    for domain, row in zip(window.domains[place, index], window.rows[place, index], strict=True)
-                ),
-                context="full" if window.full[place, index] else "trimmed",
-                num_frames=int(window.num_frames[place, index]),
+        groups, keys = window.groups, self._pattern.keys
+        micro_batches = []
+        for index, group in enumerate(groups.dealt[place].tolist()):
+            places = groups.order[groups.bounds[group] : groups.bounds[group + 1]]
+            clips = zip(window.domains[places].tolist(), window.rows[places].tolist(), strict=True)
+            micro_batches.append(
+                MicroBatch(
+                    step=n,
+                    index=index,
+                    clips=tuple(ClipRef(keys[domain], row) for domain, row in clips),
+                    context="full" if groups.full[group] else "trimmed",
+                    num_frames=int(groups.num_frames[group]),
+                )
             )
-            for index in range(self.micro_batches_per_step)
-        )
+        return tuple(micro_batches)
 
     def rank_share(self, n: int, rank: int, world: int) -> tuple[MicroBatch, ...]:
         """Micro-batches of step ``n`` that ``rank`` of ``world`` computes; side by side, ranks have similar lengths.
@@ -250,41 +279,41 @@ class Plan:
         whole, rest = divmod(steps, self.window_steps)
         # Of whole windows the mixture is exact; only the last, where it is cut, has to be looked at.
         positions = whole * self.window_steps * self.clips_per_step
-        clips = {domain: positions * count // self._pattern.length for domain, count in self._pattern.counts.items()}
-        samples = {domain: self._samples_read(domain, count) for domain, count in clips.items()}
+        clips = dict(zip(self._pattern.keys, self._pattern.turns_before(positions), strict=True))
+        samples = {domain: self._draws[domain].total(self._num_samples[domain], n) for domain, n in clips.items()}
+        of_sources = {domain: draws.of_sources(clips[domain]) for domain, draws in self._draws.items()}
         num_full = math.floor(self._full_fraction * whole * self.window_steps * self.micro_batches_per_step)
         if rest:
             cut = self._window(whole)
-            for index, domain in enumerate(self._pattern.domains):
-                mine = cut.domains[:rest] == index
-                clips[domain] += int(mine.sum())
-                samples[domain] += int(cut.num_samples[:rest][mine].sum())
-            num_full += int(cut.full[:rest].sum())
-        total = max(1, steps * self.clips_per_step)
+            read = cut.clips_of(rest)
+            for index, domain in enumerate(self._pattern.keys):
+                mine = read[cut.domains[read] == index]
+                clips[domain] += len(mine)
+                samples[domain] += int(cut.num_samples[mine].sum())
+                for part, count in enumerate(self._draws[domain].in_sources(cut.rows[mine])):
+                    of_sources[domain][part] += count
+            num_full += int(cut.groups.full[cut.groups.dealt[:rest]].sum())
+        total = max(1, sum(clips.values()))
         return PlanStats(
             num_clips=clips,
             realised={domain: count / total for domain, count in clips.items()},
             hours={domain: count / SAMPLE_RATE / 3600 for domain, count in samples.items()},
             passes={domain: count / len(self._num_samples[domain]) for domain, count in clips.items()},
+            source_clips={domain: counts for domain, counts in of_sources.items() if counts},
             padding_fraction=self._padding_fraction(steps),
             full_window_fraction=float(num_full / max(1, steps * self.micro_batches_per_step)),
         )
-
-    def _samples_read(self, domain: Domain, num_draws: int) -> int:
-        """Samples in the first draws of a domain: whole passes, and what of the next is begun."""
-        samples = self._num_samples[domain]
-        passes, begun = divmod(num_draws, len(samples))
-        draws = np.arange(passes * len(samples), passes * len(samples) + begun, dtype=np.int64)
-        return passes * int(samples.sum()) + int(samples[self._rows(domain, draws)].sum())
 
     def _padding_fraction(self, steps: int) -> float:
         real = computed = 0.0
         for number in range(min(_STATS_WINDOWS, -(-steps // self.window_steps))):
             window = self._window(number)
-            kept = slice(0, min(self.window_steps, steps - number * self.window_steps))
-            trimmed = ~window.full[kept]
-            real += window.num_samples[kept][trimmed].sum() / HOP_LENGTH
-            computed += float(window.num_frames[kept][trimmed].sum()) * self.micro_batch_clips
+            groups = window.groups
+            kept = groups.dealt[: max(0, min(self.window_steps, steps - number * self.window_steps))].ravel()
+            trimmed = kept[~groups.full[kept]]
+            sums = np.add.reduceat(window.num_samples[groups.order], groups.bounds[:-1])
+            real += sums[trimmed].sum() / HOP_LENGTH
+            computed += float((groups.num_frames * np.diff(groups.bounds))[trimmed].sum())
         return float(1 - real / computed) if computed else 0.0
 
     def _window(self, number: int) -> _Window:
@@ -303,66 +332,57 @@ class Plan:
             number * self.window_steps * self.clips_per_step,
             self._steps_of(number) * self.clips_per_step,
         )
+        domains, rows, samples = self._clips_at(first, num_clips)
+        return _Window(number, domains, rows, samples, self._groups(number, samples))
+
+    def _clips_at(self, first: int, num_clips: int) -> tuple[Indices, Indices, Indices]:
+        """Domains, rows and samples of the clips at positions of the endless stream."""
         domains, draws = self._pattern.between(first, first + num_clips)
         rows = np.empty(num_clips, dtype=np.int64)
         samples = np.empty(num_clips, dtype=np.int64)
-        for index, domain in enumerate(self._pattern.domains):
+        for index, domain in enumerate(self._pattern.keys):
             mine = domains == index
-            rows[mine] = self._rows(domain, draws[mine])
+            rows[mine] = self._draws[domain].rows(draws[mine])
             samples[mine] = self._num_samples[domain][rows[mine]]
-        dealt = self._deal(number, samples)
-        longest = samples[dealt[..., -1]]
-        full = self._full_contexts(number)
-        frames = np.array(
-            [
-                context_frames(int(count), "full" if is_full else "trimmed")
-                for count, is_full in zip(longest.ravel(), full.ravel(), strict=True)
-            ]
-        ).reshape(longest.shape)
-        order = np.argsort(frames, axis=1, kind="stable")
-        dealt = np.take_along_axis(dealt, order[..., None], axis=1)
-        return _Window(
-            number=number,
-            domains=domains[dealt],
-            rows=rows[dealt],
-            num_samples=samples[dealt],
-            num_frames=np.take_along_axis(frames, order, axis=1),
-            full=np.take_along_axis(full, order, axis=1),
-        )
+        return domains, rows, samples
 
-    def _rows(self, domain: Domain, draws: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Rows that the draws of a domain read: pass after pass, each pass in its own order."""
-        size = len(self._num_samples[domain])
-        passes, places = np.divmod(draws, size)
-        rows = np.empty(len(draws), dtype=np.int64)
-        for number in np.unique(passes):
-            mine = passes == number
-            rows[mine] = permute(places[mine], size, derive_key(self.seed, "pass", domain, int(number)))
-        return rows
+    def _groups(self, number: int, samples: npt.NDArray[np.int64]) -> Groups:
+        num_steps, keys = self._steps_of(number), (self.seed, number)
+        if self.micro_batch_sec is None:
+            full = self._full_contexts(number)
+            return groups_of_equal_size(samples, num_steps, self.micro_batch_clips, full, keys)
+        num_full, clips_per_full = self._num_full(number), max(1, int(self.micro_batch_sec // WINDOW_SEC))
+        num_groups = num_steps * self.micro_batches_per_step
+        return groups_of_equal_cost(samples, num_steps, num_groups, num_full, clips_per_full, keys)
 
-    def _deal(self, number: int, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Positions [K, m, b] of the window's clips, sorted by length inside each micro-batch.
+    def _num_micro_batches(self) -> int:
+        """Micro-batches in a step; with a budget, what the mean clip of the mixture needs."""
+        if self.micro_batch_sec is None:
+            return self.clips_per_step // self.micro_batch_clips
+        num_clips = self.clips_per_step * -(-_SAMPLED_CLIPS // self.clips_per_step)
+        samples = self._clips_at(0, num_clips)[2]
+        budget = int(self.micro_batch_sec * FRAMES_PER_SEC)
+        count = micro_batches_for(samples, self.clips_per_step, budget, float(self._full_fraction))
+        if count > self.clips_per_step:
+            raise RecipeError(
+                f"{self.clips_per_step} clips of {samples.mean() / SAMPLE_RATE:.1f} s on average do not fill {count} "
+                f"micro-batches of {self.micro_batch_sec:g} s",
+                where="train.micro_batch_sec",
+                remedy="raise train.micro_batch_sec or train.clips_per_step",
+            )
+        return count
 
-        Each step gets one micro-batch from each of m strata of length, so that steps cost about the same and none
-        sees short clips only.
-        """
-        num_steps = self._steps_of(number)
-        by_length = np.argsort(samples, kind="stable").reshape(
-            self.micro_batches_per_step, num_steps, self.micro_batch_clips
-        )
-        strata = [
-            stratum[shuffled(num_steps, derive_key(self.seed, "deal", number, index))]
-            for index, stratum in enumerate(by_length)
-        ]
-        return np.stack(strata, axis=1)
-
-    def _full_contexts(self, number: int) -> npt.NDArray[np.bool_]:
-        """Which micro-batches [K, m] of a window see the full 30 s: an exact number, with the remainder carried on."""
+    def _num_full(self, number: int) -> int:
+        """Micro-batches of a window that see the full 30 s: the remainder is carried on to the next."""
         before = number * self.window_steps * self.micro_batches_per_step
         count = self._steps_of(number) * self.micro_batches_per_step
-        num_full = math.floor(self._full_fraction * (before + count)) - math.floor(self._full_fraction * before)
+        return math.floor(self._full_fraction * (before + count)) - math.floor(self._full_fraction * before)
+
+    def _full_contexts(self, number: int) -> npt.NDArray[np.bool_]:
+        """Which micro-batches [K, m] of a window see the full 30 s."""
+        count = self._steps_of(number) * self.micro_batches_per_step
         full = np.zeros(count, dtype=np.bool_)
-        full[shuffled(count, derive_key(self.seed, "full", number))[:num_full]] = True
+        full[shuffled(count, derive_key(self.seed, "full", number))[: self._num_full(number)]] = True
         return full.reshape(-1, self.micro_batches_per_step)
 
     def _fingerprint(self) -> str:
@@ -372,9 +392,12 @@ class Plan:
                     _VERSION, _WINDOW_MICRO_BATCHES, BUCKET_FRAMES, FRAMES_PER_SEC, WINDOW_FRAMES, self.seed,
                     self.clips_per_step, self.micro_batch_clips, self._full_fraction, self._pattern.counts,
                     sorted(self._overlay_fractions.items()), self._num_steps,
+                    *([self.micro_batch_sec] if self.micro_batch_sec is not None else []),
                 )
             ).encode()
         )  # fmt: skip
         for domain, samples in self._num_samples.items():
-            digest.update(domain.encode() + np.ascontiguousarray(samples, dtype="<i8").tobytes())
+            digest.update(domain.encode() + self._draws[domain].described().encode())
+            for start in range(0, len(samples), 1_000_000):
+                digest.update(np.ascontiguousarray(samples[start : start + 1_000_000], dtype="<i8").tobytes())
         return digest.hexdigest()

@@ -132,14 +132,13 @@ class Engine:
     Args:
         loss_module: the model in float32, in its starting state (the base, or a checkpoint's weights).
         config: batch, optimizer and precision.
-        world_size: number of ranks.
+        num_micro_batches: of each rank in a step.
     """
 
-    def __init__(self, loss_module: WhisperSummedLoss, config: TrainConfig, *, world_size: int) -> None:
+    def __init__(self, loss_module: WhisperSummedLoss, config: TrainConfig, *, num_micro_batches: int) -> None:
         deepspeed = _import_deepspeed()
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         start = {name: parameter.detach().clone() for name, parameter in _trainable(loss_module)}
-        num_micro_batches = config.clips_per_step // config.micro_batch_clips // world_size
         settings = read_strategy(config.deepspeed) | {
             "train_micro_batch_size_per_gpu": config.micro_batch_clips,
             "gradient_accumulation_steps": num_micro_batches,
@@ -157,7 +156,7 @@ class Engine:
         self.module: WhisperSummedLoss = self._engine.module
         self.zero_stage = int(settings["zero_optimization"]["stage"])
         self._num_micro_batches = num_micro_batches
-        self._world_size = world_size
+        self._world_size = dist.get_world_size()
         self.num_updates = 0
         self._materialise_moments()
         # DeepSpeed made its masters from weights already rounded to bf16; these are the real ones.

@@ -73,14 +73,17 @@ def prepare(recipe: Recipe) -> Prepared:
         recipe.seed,
         {domain: config.overlay_fraction for domain, config in recipe.data.mixture.items()},
         steps,
+        corpus.source_weights(),
+        recipe.train.micro_batch_sec,
     )
     return Prepared(recipe, base, text_encoder, corpus, plan, steps)
 
 
-def train(recipe: Recipe, run_dir: Path, stop: StopRequest) -> Path:
+def train(recipe: Recipe, run_dir: Path, stop: StopRequest, *, accept_changed_data: bool = False) -> Path:
     """Train to the end, or on from the newest checkpoint in ``run_dir``; returns the last checkpoint's folder.
 
-    ``stop`` is entered by the caller, so that it hears signals from the beginning.
+    ``stop`` is entered by the caller, so that it hears signals from the beginning. ``accept_changed_data`` goes on with
+    manifests that were changed since the run began.
 
     Raises:
         Interrupted: a signal came and a checkpoint is saved.
@@ -100,7 +103,7 @@ def train(recipe: Recipe, run_dir: Path, stop: StopRequest) -> Path:
             prepared = prepare(recipe)
             prepared.plan.check_world_size(ranks.world_size)
             with held_run_dir(run_dir) if ranks.speaks else nullcontext(), loader_deaths_explained():
-                return _Trainer(prepared, run_dir, ranks, watchdog).run(stop)
+                return _Trainer(prepared, run_dir, ranks, watchdog, accept_changed_data).run(stop)
     finally:
         stop_distributed()
 
@@ -109,7 +112,9 @@ class _Trainer:
     """One run on one rank. The state of a run is the number of finished steps, weights and moments, and what the guard
     remembers of recent losses: nothing else."""
 
-    def __init__(self, prepared: Prepared, run_dir: Path, ranks: Ranks, watchdog: Watchdog) -> None:
+    def __init__(
+        self, prepared: Prepared, run_dir: Path, ranks: Ranks, watchdog: Watchdog, accept_changed_data: bool
+    ) -> None:
         self.prepared, self.run_dir, self.ranks, self.watchdog = prepared, run_dir, ranks, watchdog
         self.config = prepared.recipe.train
         self.identity = identity(prepared.recipe, prepared.base, prepared.corpus, prepared.plan)
@@ -118,7 +123,8 @@ class _Trainer:
         self.guard = StepGuard(self.config.skip_sigma, self.config.max_skipped_steps)
         self.validation: dict[str, float] = {}
 
-        resumed = self._find_checkpoint()
+        self.changed_data: list[str] = []
+        resumed = self._find_checkpoint(accept_changed_data)
         weights = resumed.weights() if resumed is not None else {}
         whisper = prepared.base.model
         if resumed is not None:
@@ -126,7 +132,9 @@ class _Trainer:
             whisper.load_state_dict(weights | _tied(weights), strict=True)
         self.num_steps_done = resumed.step if resumed is not None else 0
         self.steps = self._start_workers()
-        self.step = make_stepper(whisper, self.config, self.guard, ranks, watchdog)
+        self.step = make_stepper(
+            whisper, self.config, prepared.plan.micro_batches_per_step, self.guard, ranks, watchdog
+        )
         self.engine = self.step.engine
         if resumed is not None:
             state = resumed.state
@@ -150,6 +158,8 @@ class _Trainer:
             peak_of_all = peak * self.ranks.world_size if peak is not None else None
             if self.num_steps_done:
                 log.event("resume", step=self.num_steps_done, world_size=self.ranks.world_size)
+                if self.changed_data:
+                    log.event("changed_data", step=self.num_steps_done, what=self.changed_data)
             else:
                 self._validate(log)
             if self.ranks.sum(float(stop.asked))[0]:
@@ -270,7 +280,7 @@ class _Trainer:
         if failure is not None and self.ranks.speaks:
             _warn_of(failure)
 
-    def _find_checkpoint(self) -> Checkpoint | None:
+    def _find_checkpoint(self, accept_changed_data: bool) -> Checkpoint | None:
         """The newest sound checkpoint of this very run, or None for a fresh start. Rank 0 verifies and decides."""
         found: Checkpoint | None = None
         failure: CheckpointError | None = None
@@ -279,7 +289,11 @@ class _Trainer:
             try:
                 found = newest_checkpoint(self.run_dir / "checkpoints")
                 if found is not None:
-                    check_identity(self.run_dir, found.state["identity"], self.identity)
+                    self.changed_data = check_identity(
+                        self.run_dir, found.state["identity"], self.identity, accept_changed_data=accept_changed_data
+                    )
+                    for what in self.changed_data:
+                        print(f"warning: {what}; accepted", file=sys.stderr)
                     print(f"train: going on from {found.folder}", file=sys.stderr)
             except CheckpointError as error:
                 failure = error

@@ -92,13 +92,18 @@ def identity(recipe: Recipe, base: BaseModel, corpus: Corpus, plan: Plan) -> dic
     return {
         "recipe": {key: value for key, value in _flat(recipe.model_dump(mode="json")).items() if _matters(key)},
         "base_sha256": base.weights_sha256,
-        "corpus": corpus.fingerprint,
+        "manifests": corpus.manifests(),
         "plan": plan.fingerprint,
     }
 
 
-def check_identity(run_dir: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse to go on with another recipe, base or data.
+def check_identity(
+    run_dir: Path, found: Mapping[str, Any], asked: Mapping[str, Any], *, accept_changed_data: bool = False
+) -> list[str]:
+    """Refuse to go on with another recipe or base, or with other data unless these are accepted.
+
+    Returns:
+        What of the data differs and was accepted.
 
     Raises:
         CheckpointError: they differ; what differs is named.
@@ -108,14 +113,27 @@ def check_identity(run_dir: Path, found: Mapping[str, Any], asked: Mapping[str, 
         for key in sorted({*found["recipe"], *asked["recipe"]})
         if found["recipe"].get(key) != asked["recipe"].get(key)
     ]
-    names = {"base_sha256": "the base's weights", "corpus": "the manifests", "plan": "the plan"}
-    differing += [f"{name} changed" for key, name in names.items() if not differing and found[key] != asked[key]]
-    if differing:
+    if not differing and found["base_sha256"] != asked["base_sha256"]:
+        differing = ["the base's weights changed"]
+    changed_data = [
+        f"manifest {name} has fingerprint {fingerprint[:12]}, the run was begun with "
+        f"{found['manifests'].get(name, 'none')[:12]}"
+        for name, fingerprint in asked["manifests"].items()
+        if found["manifests"].get(name) != fingerprint
+    ]
+    if not differing and not changed_data and found["plan"] != asked["plan"]:
+        differing = ["the plan changed: this whisper-aut chooses or orders clips in another way"]
+    refused = differing + (changed_data if not accept_changed_data else [])
+    if refused:
+        accept = "; or add --accept-changed-data: the steps that are left then read the new data, and no longer every "
+        accept += "clip once a pass"
         raise CheckpointError(
-            "the folder holds a run that differs:\n    " + "\n    ".join(differing),
+            "the folder holds a run that differs:\n    " + "\n    ".join(refused),
             where=str(run_dir),
-            remedy="give another --out, or the recipe and data that the run began with",
+            remedy="give another --out, or the recipe and data that the run began with"
+            + (accept if changed_data and not differing else ""),
         )
+    return changed_data
 
 
 def write_run_json(

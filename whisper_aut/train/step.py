@@ -144,7 +144,12 @@ class Stepper:
 
 
 def make_stepper(
-    whisper: WhisperForConditionalGeneration, config: TrainConfig, guard: StepGuard, ranks: Ranks, watchdog: Watchdog
+    whisper: WhisperForConditionalGeneration,
+    config: TrainConfig,
+    micro_batches_per_step: int,
+    guard: StepGuard,
+    ranks: Ranks,
+    watchdog: Watchdog,
 ) -> Stepper:
     """Put ``whisper`` on the training device, into the engine that ``config`` asks for, compiled where it asks for it.
 
@@ -154,7 +159,7 @@ def make_stepper(
         EnvironmentProblem: the strategy cannot be used here.
     """
     module = WhisperSummedLoss(whisper.to(ranks.device).train(), gradient_checkpointing=config.gradient_checkpointing)
-    engine = Engine(module, config, world_size=ranks.world_size)
+    engine = Engine(module, config, num_micro_batches=micro_batches_per_step // ranks.world_size)
     if config.compile:
         compile_layers(engine.module, engine.dtype, zero_stage=engine.zero_stage)
     return Stepper(engine, LogMel(whisper.config.num_mel_bins).to(ranks.device), guard, ranks, watchdog)

@@ -10,9 +10,9 @@ import torch.distributed as dist
 
 from whisper_aut.constants import IGNORE_LABEL, Domain
 from whisper_aut.data.captions import TextEncoder
-from whisper_aut.data.corpus import Pool
 from whisper_aut.data.features import LogMel
 from whisper_aut.data.loader import validation_batches
+from whisper_aut.data.pool import Pool
 from whisper_aut.data.quarantine import QuarantineEntry
 from whisper_aut.train.engine import Engine
 from whisper_aut.train.watchdog import Watchdog
