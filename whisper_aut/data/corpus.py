@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from whisper_aut.config import DataConfig, DomainConfig
 from whisper_aut.constants import DOMAINS, MAX_TOKENS, SAMPLE_RATE, Domain, num_samples_of
 from whisper_aut.data.captions import TextEncoder, too_long_text
+from whisper_aut.data.locate import AudioSource
 from whisper_aut.data.manifest import Clip, Manifest, duplicate_rows, load_manifest
 from whisper_aut.errors import ManifestError
 
@@ -44,14 +45,14 @@ class Pool:
         manifest, manifest_row = self._locate(row)
         return manifest.clip(manifest_row)
 
-    def audio_path(self, row: int) -> Path:
-        """Path of the clip's audio.
+    def audio_source(self, row: int) -> AudioSource:
+        """Where the clip's audio lies.
 
         Raises:
             ManifestError: it leaves the manifest's folder.
         """
         manifest, manifest_row = self._locate(row)
-        return manifest.audio_path(manifest_row)
+        return manifest.audio_source(manifest_row)
 
     def where(self, row: int) -> str:
         """``file:line`` of the clip."""
