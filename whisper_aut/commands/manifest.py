@@ -102,3 +102,25 @@ def manifest_verify_shards(
         raise ManifestError(
             f"{len(report.problems)} problem(s) found", remedy="pack or copy the shards named above anew"
         )
+
+
+@app.command("index")
+def manifest_index(
+    shards: Annotated[list[str], typer.Argument(help="Tar shards that others made: paths or URLs.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write, .jsonl or .parquet.")],
+    domain: Annotated[str, typer.Option(help="Of all clips: speech, environment or music.")],
+    text_field: Annotated[str, typer.Option(help="Of KEY.json, where there is no KEY.txt.")] = "text",
+    source: Annotated[str | None, typer.Option(help="Name of the corpus; the shard's name if left out.")] = None,
+    language: Annotated[str, typer.Option(help="Where KEY.json names none.")] = "en",
+    license_name: Annotated[str, typer.Option("--license", help="Where KEY.json names none.")] = "unknown",
+) -> None:
+    """Write a manifest of WebDataset shards that others made; nothing is extracted."""
+    from whisper_aut.constants import DOMAINS
+    from whisper_aut.data.shard_index import IndexDefaults, index_shards
+    from whisper_aut.errors import ManifestError
+
+    chosen = next((name for name in DOMAINS if name == domain), None)
+    if chosen is None:
+        raise ManifestError(f"there is no domain '{domain}'", remedy=f"choose from {', '.join(DOMAINS)}")
+    defaults = IndexDefaults(chosen, text_field, source, language, license_name)
+    print(json.dumps(index_shards(shards, out, defaults, show_progress=True), ensure_ascii=False))

@@ -68,6 +68,18 @@ def read_waveform(
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+def audio_duration_sec(source: AudioSource, *, clip_id: str = "") -> float:
+    """Seconds of audio that the header of ``source`` declares, within the limits; nothing is decoded.
+
+    Raises:
+        AudioError: missing, not audio, empty or over a limit.
+    """
+    where = f"clip {clip_id}: {source}" if clip_id else str(source)
+    with _open(source, where) as file:
+        _checked_frames(file, 0, None, where, max_bytes=None)
+        return float(file.frames / file.samplerate)
+
+
 def _open(source: AudioSource, where: str) -> soundfile.SoundFile:
     if isinstance(source, Path):
         _check_regular(source, where)
@@ -90,7 +102,13 @@ def _check_regular(path: Path, where: str) -> None:
         raise AudioError("this is not a regular file", where=where, remedy="give the path of an audio file")
 
 
-def _checked_frames(file: soundfile.SoundFile, start: int, duration_sec: float | None, where: str) -> int:
+def _checked_frames(
+    file: soundfile.SoundFile,
+    start: int,
+    duration_sec: float | None,
+    where: str,
+    max_bytes: int | None = MAX_DECODED_BYTES,
+) -> int:
     """Frames to decode, at the file's rate, after every limit has been checked against what the header declares."""
     rate, num_channels, num_frames = int(file.samplerate), int(file.channels), int(file.frames)
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
@@ -123,9 +141,9 @@ def _checked_frames(file: soundfile.SoundFile, start: int, duration_sec: float |
                 remedy="replace the file, which may be cut short, or correct the manifest",
             )
     num_bytes = num_wanted * num_channels * _BYTES_PER_SAMPLE
-    if num_bytes > MAX_DECODED_BYTES:
+    if max_bytes is not None and num_bytes > max_bytes:
         raise AudioError(
-            f"the segment would decode to {num_bytes / 2**20:.0f} MiB; the limit is {MAX_DECODED_BYTES // 2**20} MiB",
+            f"the segment would decode to {num_bytes / 2**20:.0f} MiB; the limit is {max_bytes // 2**20} MiB",
             where=where,
             remedy="cut the segment shorter, downmix or resample the file",
         )

@@ -60,7 +60,7 @@ class AudioBytes:
     @property
     def is_url(self) -> bool:
         """Whether fsspec reads it."""
-        return re.match(_URL, self.place) is not None
+        return is_url(self.place)
 
     def read(self, where: str) -> io.BytesIO:
         """The bytes of a whole audio file, in one read.
@@ -79,6 +79,12 @@ class AudioBytes:
             return io.BytesIO(data)
         start, end = self.offset - BLOCK, self.offset + self.size
         data = _read_url(self.place, start, end, where) if self.is_url else _read_file(self.place, start, end, where)
+        if len(data) > end - start:
+            raise AudioError(
+                f"{len(data)} bytes came where {end - start} were asked for: the server does not know ranges",
+                where=where,
+                remedy="copy the shards to a disk, or to a server that answers range requests",
+            )
         _check_member(data, self.size, where)
         if len(data) < BLOCK + self.size:  # where a server was asked; of a file this was known before
             raise AudioError(
@@ -88,6 +94,11 @@ class AudioBytes:
 
 
 AudioSource = Path | AudioBytes
+
+
+def is_url(place: str) -> bool:
+    """Whether ``place`` has the form of a URL, ``KIND://…``."""
+    return re.match(_URL, place) is not None
 
 
 def locate(audio: str, folder: Path) -> AudioSource:
@@ -108,7 +119,7 @@ def locate(audio: str, folder: Path) -> AudioSource:
     offset, size = (int(member[1]), int(member[2])) if member else (0, None)
     if size is not None and (size > MAX_AUDIO_BYTES or offset < BLOCK or offset % BLOCK):
         raise ManifestError(f"audio '{audio}' is no member of a shard", remedy="index the shard anew")
-    if re.match(_URL, place):
+    if is_url(place):
         scheme, _, path = place.partition("://")
         if scheme.lower() not in ("file", "local"):
             return AudioBytes(place, offset, size)

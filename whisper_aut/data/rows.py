@@ -13,6 +13,7 @@ from whisper_aut.data.manifest import OPTIONAL, REQUIRED, Manifest
 from whisper_aut.errors import ManifestError
 
 _KNOWN = REQUIRED + OPTIONAL
+_COUNTED = "\0rows"
 
 
 def other_columns(manifest: Manifest) -> pa.Table:
@@ -38,10 +39,13 @@ def joined(tables: list[pa.Table], num_rows: list[int]) -> pa.Table:
     Raises:
         ManifestError: a column has another type in another table.
     """
-    # A table without columns has no rows, so that each gets one for the time being.
-    counted = [table.append_column("", pa.nulls(count)) for table, count in zip(tables, num_rows, strict=True) if count]
+    # A table without columns forgets how many rows it has, so that each gets one for the time being.
+    counted = [
+        pa.table([pa.nulls(count), *table.columns], names=[_COUNTED, *table.column_names])
+        for table, count in zip(tables, num_rows, strict=True)
+    ]
     try:
-        return pa.concat_tables(counted, promote_options="permissive").drop_columns([""])
+        return pa.concat_tables(counted, promote_options="permissive").drop_columns([_COUNTED])
     except pa.ArrowException as error:
         raise ManifestError(
             f"a column has different types in these manifests: {error}", remedy="pack them into a folder each"
