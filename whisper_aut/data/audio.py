@@ -52,7 +52,8 @@ def read_waveform(
         start = round(offset_sec * rate)
         num_wanted = _checked_frames(file, start, duration_sec, where)
         try:
-            file.seek(start)
+            if start:  # a seek to where the file stands makes Vorbis start anew, a quarter of its decoding
+                file.seek(start)
             frames = file.read(num_wanted, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
             raise AudioError(f"the audio is damaged: {error}", where=where, remedy="replace the file") from None
@@ -159,7 +160,7 @@ def _check_length(num_read: int, num_wanted: int, rate: int, where: str) -> None
 
 
 def _check_values(mono: npt.NDArray[np.float32], where: str) -> None:
-    peak = float(np.abs(mono).max())  # NaN and infinity come through max
+    peak = float(np.maximum(mono.max(), -mono.min()))  # NaN and infinity come through all three
     if not np.isfinite(peak):
         raise AudioError("the audio holds values that are not finite", where=where, remedy="replace the file")
     if peak > MAX_PEAK:
