@@ -89,7 +89,7 @@ def _compared(
 
 
 def _turn(sources: Iterable[AudioSource], read: Callable[[AudioSource], object], *, cold: bool) -> float:
-    """Mean seconds of a read."""
+    """Median seconds of a read: other work on the machine makes some of them ten times as long."""
     seconds: list[float] = []
     for source in sources:
         if cold:
@@ -97,7 +97,7 @@ def _turn(sources: Iterable[AudioSource], read: Callable[[AudioSource], object],
         begun = time.perf_counter()
         read(source)
         seconds.append(time.perf_counter() - begun)
-    return float(np.mean(seconds))
+    return float(np.median(seconds))
 
 
 def _drop(path: str) -> None:

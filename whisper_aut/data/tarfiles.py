@@ -73,8 +73,8 @@ def parse_header(block: bytes) -> Header | None:
         return None
     told = _number(block[148:156])
     unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])  # as some old writers counted
-    if told not in (unsigned, signed):
+    # Some old writers counted bytes as signed numbers.
+    if told != unsigned and told != unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise TarError("there is no header of a tar member (its sum is wrong)")
     name, prefix = block[:100].split(b"\0", 1)[0], b""
     if block[257:263] == b"ustar\0":
