@@ -1,4 +1,4 @@
-"""Benchmarks of reading: that both sides read the same, that numbers are whole, and what is said where one cannot run."""
+"""Benchmarks of reading: both sides read the same, numbers are whole, and a missing reference is named."""
 
 from __future__ import annotations
 
