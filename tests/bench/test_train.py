@@ -68,7 +68,7 @@ def test_clips_of_one_length_are_chosen_from_a_manifest(make_corpus, tmp_path):
     chosen = load_manifest(clips_of_length(tmp_path / "out", manifest, 0.5, at_least=1, at_most=3))
     durations = chosen.table["duration_sec"].to_pylist()
     assert len(chosen) == 3 and all(0 < duration <= 0.5 for duration in durations)
-    assert chosen.audio_path(0).is_file()
+    assert chosen.audio_source(0).is_file()
     with pytest.raises(ManifestError, match="0 clips of one domain"):
         clips_of_length(tmp_path / "out", manifest, 5.0, at_least=2, at_most=9)
 
@@ -76,7 +76,7 @@ def test_clips_of_one_length_are_chosen_from_a_manifest(make_corpus, tmp_path):
 def test_synthesised_clips_have_the_length_that_was_asked_for(tmp_path):
     manifest = load_manifest(clips_of_length(tmp_path, None, 2.0, at_least=2, at_most=2))
     assert len(manifest) == 2
-    assert soundfile.info(manifest.audio_path(1)).frames == 32_000
+    assert soundfile.info(manifest.audio_source(1)).frames == 32_000
     assert manifest.clip(1).text
 
 

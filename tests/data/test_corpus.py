@@ -32,7 +32,7 @@ def test_rows_run_over_all_manifests_and_keep_their_place(two_sources, text_enco
     assert len(pool) == 50
     assert pool.clip(19).id == "a19" and pool.clip(20).id == "b0"
     assert pool.where(21) == f"{tmp_path / 'b.jsonl'}:2"
-    assert pool.audio_path(21) == tmp_path / "audio" / "b1.wav"
+    assert pool.audio_source(21) == tmp_path / "audio" / "b1.wav"
     assert pool.num_samples.dtype == np.int32 and pool.num_samples[8] == 32_000
     assert pool.starts() == [0, 20, 50]
 

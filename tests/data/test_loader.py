@@ -57,7 +57,7 @@ def test_batches_hold_what_the_plan_says(corpus_of, text_encoder):
             assert batch.domains == tuple(clip.domain for clip in clips)
             assert batch.waveforms.shape == (2, batch.micro_batch.num_frames * 160)
             for index, (ref, clip) in enumerate(zip(batch.micro_batch.clips, clips, strict=True)):
-                wave = read_waveform(corpus.train[ref.domain].audio_path(ref.row))
+                wave = read_waveform(corpus.train[ref.domain].audio_source(ref.row))
                 assert batch.num_samples[index] == len(wave)
                 np.testing.assert_array_equal(batch.waveforms[index, : len(wave)], wave)
                 assert not batch.waveforms[index, len(wave) :].any()
@@ -140,7 +140,7 @@ def test_an_unreadable_clip_is_quarantined_and_replaced_by_one_that_fits(corpus_
     pool = corpus.train["speech"]
     bad = {pool.clip(row).id: pool.where(row) for row in range(0, len(pool), 6)}
     for row in range(0, len(pool), 6):
-        pool.audio_path(row).write_text("not audio")
+        pool.audio_source(row).write_text("not audio")
     first, again = (_steps(corpus, text_encoder, num_workers=num_workers, num_steps=8) for _ in range(2))
     quarantined = [entry for _, batches in first for batch in batches for entry in batch.quarantined]
     refs = [ref for _, batches in first for batch in batches for ref in batch.micro_batch.clips]
@@ -159,7 +159,7 @@ def test_an_unreadable_clip_is_quarantined_and_replaced_by_one_that_fits(corpus_
 def test_a_domain_of_unreadable_clips_stops_the_run_with_a_readable_error(corpus_of, text_encoder, num_workers):
     corpus = corpus_of()
     for row in range(len(corpus.train["music"])):
-        corpus.train["music"].audio_path(row).unlink()
+        corpus.train["music"].audio_source(row).unlink()
     with pytest.raises(ManifestError, match="clip after clip is unreadable") as caught:
         _steps(corpus, text_encoder, num_workers=num_workers, num_steps=8)
     assert "music.jsonl" in caught.value.where and "Traceback" not in str(caught.value)
@@ -187,12 +187,12 @@ def test_an_unreadable_validation_clip_is_left_out_and_named(corpus_of, text_enc
     pool = corpus_of().validation["music"]
     shortest_two = np.argsort(pool.num_samples)[:2]
     for row in shortest_two:
-        pool.audio_path(int(row)).unlink()
+        pool.audio_source(int(row)).unlink()
     batches = list(validation_batches(pool, "music", text_encoder, 2))
     assert [len(batch.ids) for batch in batches] == [2, 1]
     assert [entry.id for entry in batches[0].quarantined] == [pool.clip(int(row)).id for row in shortest_two]
     for row in range(len(pool)):
-        pool.audio_path(row).unlink(missing_ok=True)
+        pool.audio_source(row).unlink(missing_ok=True)
     with pytest.raises(ManifestError, match="unreadable"):
         list(validation_batches(pool, "music", text_encoder, 2))
 
@@ -200,7 +200,7 @@ def test_an_unreadable_validation_clip_is_left_out_and_named(corpus_of, text_enc
 def test_an_unreadable_last_validation_batch_is_named_by_the_one_before(corpus_of, text_encoder):
     pool = corpus_of().validation["music"]
     longest = int(np.argsort(pool.num_samples)[-1])
-    pool.audio_path(longest).unlink()
+    pool.audio_source(longest).unlink()
     batches = list(validation_batches(pool, "music", text_encoder, 2))
     assert [len(batch.ids) for batch in batches] == [2, 2]
     assert [entry.id for batch in batches for entry in batch.quarantined] == [pool.clip(longest).id]

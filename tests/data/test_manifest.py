@@ -66,8 +66,19 @@ BAD_VALUES = [
     ({"offset_sec": -0.5}, "offset_sec.*lies before the audio"),
     ({"id": None}, "id.*is missing"),
     ({"duration_sec": None}, "duration_sec.*is missing"),
-    ({"audio": "s3://bucket/a.wav"}, "audio.*URL"),
-    ({"audio": "shard.tar#512:900"}, "audio.*tar shard"),
+    ({"audio": "nosuch://bucket/a.wav"}, "audio.*no such kind of URL"),
+    ({"audio": "s3://"}, "audio.*names nothing"),
+    ({"audio": "s3://bucket/../a.wav"}, r"audio.*'\.\.'"),
+    ({"audio": "file://a.wav"}, "audio.*not absolute"),
+    ({"audio": "simplecache://x::s3://bucket/a.wav"}, "audio.*chains"),
+    ({"audio": "shard.tar#512"}, "audio.*not SHARD.tar#OFFSET:SIZE"),
+    ({"audio": "shard.tar#-512:9"}, "audio.*not SHARD.tar#OFFSET:SIZE"),
+    ({"audio": "shard.tar#512:9.5"}, "audio.*not SHARD.tar#OFFSET:SIZE"),
+    ({"audio": "a.tar#512:9/b.tar#512:9"}, "audio.*not SHARD.tar#OFFSET:SIZE"),
+    ({"audio": "shard.tar#0:900"}, "audio.*points at no member"),
+    ({"audio": "shard.tar#700:900"}, "audio.*points at no member"),
+    ({"audio": "shard.tar#512:999999999999"}, "audio.*more than 128 MiB"),
+    ({"audio": "../shard.tar#512:900"}, r"audio.*'\.\.'"),
     ({"audio": "../a.wav"}, r"audio.*'\.\.'"),
     ({"audio": "x/../../a.wav"}, r"audio.*'\.\.'"),
     ({"audio": "x/.."}, r"audio.*'\.\.'"),
@@ -141,8 +152,8 @@ def test_files_that_are_no_manifest_are_refused(tmp_path):
 
 def test_relative_and_absolute_audio_paths(tmp_path):
     manifest = load_manifest(_jsonl(tmp_path, ROW | {"audio": "x/a..b.wav"}, ROW | {"id": "b", "audio": "/data/b.wav"}))
-    assert manifest.audio_path(0) == tmp_path.resolve() / "x" / "a..b.wav"
-    assert str(manifest.audio_path(1)) == "/data/b.wav"
+    assert manifest.audio_source(0) == tmp_path.resolve() / "x" / "a..b.wav"
+    assert str(manifest.audio_source(1)) == "/data/b.wav"
 
 
 def test_a_link_cannot_lead_audio_out_of_the_folder(tmp_path):
@@ -151,7 +162,7 @@ def test_a_link_cannot_lead_audio_out_of_the_folder(tmp_path):
     (tmp_path / "data" / "audio").symlink_to(tmp_path / "secret")
     manifest = load_manifest(_jsonl(tmp_path / "data", ROW | {"audio": "audio/a.wav"}))
     with pytest.raises(ManifestError, match="leads out of") as caught:
-        manifest.audio_path(0)
+        manifest.audio_source(0)
     assert caught.value.where == manifest.where(0)
 
 
@@ -159,7 +170,7 @@ def test_a_linked_manifest_folder_is_fine(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     manifest = load_manifest(_jsonl(tmp_path / "link", ROW))
-    assert manifest.audio_path(0) == tmp_path.resolve() / "real" / "a.wav"
+    assert manifest.audio_source(0) == tmp_path.resolve() / "real" / "a.wav"
 
 
 @pytest.mark.parametrize("name", ["speech", "environment", "music"])
@@ -167,4 +178,4 @@ def test_real_manifests_load(real_data_dir, name):
     manifest = load_manifest(real_data_dir / "train" / f"{name}.jsonl")
     assert len(manifest) > 1000
     assert manifest.clip(0).domain == name
-    assert manifest.audio_path(len(manifest) - 1).is_file()
+    assert manifest.audio_source(len(manifest) - 1).is_file()

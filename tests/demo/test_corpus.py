@@ -56,7 +56,7 @@ def test_the_training_manifests_load_and_state_what_the_files_hold(corpus):
         manifest = load_manifest(path)
         assert len(manifest) == NUM_CLIPS[domain]
         for row in range(len(manifest)):
-            clip, info = manifest.clip(row), soundfile.info(manifest.audio_path(row))
+            clip, info = manifest.clip(row), soundfile.info(manifest.audio_source(row))
             assert (clip.domain, clip.license, clip.language) == (domain, "generated", "en")
             assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
             assert clip.duration_sec == pytest.approx(info.frames / 16000)

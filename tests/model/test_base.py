@@ -43,7 +43,7 @@ def test_real_weights_transcribe_real_speech(tiny_en, real_data_dir, clip_id):
     manifest = load_manifest(real_data_dir / "train" / "speech.jsonl")
     row = next(row for row in range(len(manifest)) if manifest.clip(row).id == clip_id)
     waveform = torch.zeros(1, 30 * 16_000)
-    audio = torch.from_numpy(read_waveform(manifest.audio_path(row)))
+    audio = torch.from_numpy(read_waveform(manifest.audio_source(row)))
     waveform[0, : len(audio)] = audio
     start = tiny_en.tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|notimestamps|>"])
     with torch.no_grad():

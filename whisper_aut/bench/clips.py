@@ -55,7 +55,7 @@ def _chosen(path: Path, clip_sec: float, at_most: int) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "id": clip.id,
-                    "audio": str(manifest.audio_path(number).resolve()),
+                    "audio": str(manifest.audio_source(number)),
                     "offset_sec": clip.offset_sec,
                     "duration_sec": clip.duration_sec,
                     "text": clip.text,

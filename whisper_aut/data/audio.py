@@ -11,6 +11,7 @@ import soundfile
 import soxr
 
 from whisper_aut.constants import SAMPLE_RATE
+from whisper_aut.data.locate import AudioSource
 from whisper_aut.errors import AudioError
 
 MAX_CHANNELS = 32
@@ -25,17 +26,17 @@ _CONVERT = "convert the file to WAV, FLAC, Ogg or MP3"
 
 
 def read_waveform(
-    path: Path,
+    source: AudioSource,
     *,
     offset_sec: float = 0.0,
     duration_sec: float | None = None,
     clip_id: str = "",
     sample_rate: int = SAMPLE_RATE,
 ) -> npt.NDArray[np.float32]:
-    """Samples [S] of one segment of ``path``, 16 kHz, channels averaged, full scale 1; only the segment is decoded.
+    """Samples [S] of one segment of ``source``, 16 kHz, channels averaged, full scale 1; only the segment is decoded.
 
     Args:
-        path: a file that libsndfile reads: WAV, FLAC, Ogg Vorbis or Opus, MP3, ...
+        source: a file, or bytes of one, that libsndfile reads: WAV, FLAC, Ogg Vorbis or Opus, MP3, ...
         offset_sec: where the segment starts.
         duration_sec: its length, or None for all that follows; S is at most ``num_samples_of(duration_sec)``.
         clip_id: named in errors.
@@ -43,14 +44,16 @@ def read_waveform(
 
     Raises:
         AudioError: missing, not audio, damaged, empty, shorter than declared, not finite or over a limit.
+        EnvironmentProblem: a URL's kind needs a package that is not installed.
     """
-    where = f"clip {clip_id}: {path}" if clip_id else str(path)
-    with _open(path, where) as file:
+    where = f"clip {clip_id}: {source}" if clip_id else str(source)
+    with _open(source, where) as file:
         rate = file.samplerate
         start = round(offset_sec * rate)
         num_wanted = _checked_frames(file, start, duration_sec, where)
         try:
-            file.seek(start)
+            if start:  # a seek to where the file stands makes Vorbis start anew, a quarter of its decoding
+                file.seek(start)
             frames = file.read(num_wanted, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
             raise AudioError(f"the audio is damaged: {error}", where=where, remedy="replace the file") from None
@@ -66,7 +69,31 @@ def read_waveform(
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _open(path: Path, where: str) -> soundfile.SoundFile:
+def audio_duration_sec(source: AudioSource, *, clip_id: str = "") -> float:
+    """Seconds of audio that the header of ``source`` declares, within the limits; nothing is decoded.
+
+    Raises:
+        AudioError: missing, not audio, empty or over a limit.
+    """
+    where = f"clip {clip_id}: {source}" if clip_id else str(source)
+    with _open(source, where) as file:
+        _checked_frames(file, 0, None, where, max_bytes=None)
+        return float(file.frames / file.samplerate)
+
+
+def _open(source: AudioSource, where: str) -> soundfile.SoundFile:
+    if isinstance(source, Path):
+        _check_regular(source, where)
+    opened = source if isinstance(source, Path) else source.read(where)
+    try:
+        return soundfile.SoundFile(opened)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"this is not readable audio: {error.error_string}", where=where, remedy=_CONVERT) from None
+    except TypeError:  # soundfile asks for a sample rate when a name ends in .raw
+        raise AudioError("headerless audio has no sample rate", where=where, remedy=_CONVERT) from None
+
+
+def _check_regular(path: Path, where: str) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -74,15 +101,15 @@ def _open(path: Path, where: str) -> soundfile.SoundFile:
         raise AudioError(f"the audio file cannot be opened: {reason}", where=where, remedy="check the path") from None
     if not stat.S_ISREG(mode):  # a pipe or a device would never end
         raise AudioError("this is not a regular file", where=where, remedy="give the path of an audio file")
-    try:
-        return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"this is not readable audio: {error.error_string}", where=where, remedy=_CONVERT) from None
-    except TypeError:  # soundfile asks for a sample rate when a name ends in .raw
-        raise AudioError("headerless audio has no sample rate", where=where, remedy=_CONVERT) from None
 
 
-def _checked_frames(file: soundfile.SoundFile, start: int, duration_sec: float | None, where: str) -> int:
+def _checked_frames(
+    file: soundfile.SoundFile,
+    start: int,
+    duration_sec: float | None,
+    where: str,
+    max_bytes: int | None = MAX_DECODED_BYTES,
+) -> int:
     """Frames to decode, at the file's rate, after every limit has been checked against what the header declares."""
     rate, num_channels, num_frames = int(file.samplerate), int(file.channels), int(file.frames)
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
@@ -115,9 +142,9 @@ def _checked_frames(file: soundfile.SoundFile, start: int, duration_sec: float |
                 remedy="replace the file, which may be cut short, or correct the manifest",
             )
     num_bytes = num_wanted * num_channels * _BYTES_PER_SAMPLE
-    if num_bytes > MAX_DECODED_BYTES:
+    if max_bytes is not None and num_bytes > max_bytes:
         raise AudioError(
-            f"the segment would decode to {num_bytes / 2**20:.0f} MiB; the limit is {MAX_DECODED_BYTES // 2**20} MiB",
+            f"the segment would decode to {num_bytes / 2**20:.0f} MiB; the limit is {max_bytes // 2**20} MiB",
             where=where,
             remedy="cut the segment shorter, downmix or resample the file",
         )
@@ -133,7 +160,7 @@ def _check_length(num_read: int, num_wanted: int, rate: int, where: str) -> None
 
 
 def _check_values(mono: npt.NDArray[np.float32], where: str) -> None:
-    peak = float(np.abs(mono).max())  # NaN and infinity come through max
+    peak = float(np.maximum(mono.max(), -mono.min()))  # NaN and infinity come through all three
     if not np.isfinite(peak):
         raise AudioError("the audio holds values that are not finite", where=where, remedy="replace the file")
     if peak > MAX_PEAK:

@@ -325,7 +325,7 @@ def _checked(items: Iterator[Batch | WhisperAutError]) -> Iterator[Batch]:
 
 def _waveform(pool: Pool, row: int, clip: Clip) -> npt.NDArray[np.float32]:
     return read_waveform(
-        pool.audio_path(row), offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id
+        pool.audio_source(row), offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id
     )
 
 

@@ -2,7 +2,8 @@
 
 Columns: ``id``, ``audio``, ``offset_sec``, ``duration_sec``, ``text``, ``domain`` are required; ``source`` (else the
 file's name), ``language`` (else en), ``split`` (else train) and ``license`` (else unknown) are optional; others are
-ignored. ``audio`` is a path relative to the manifest's folder, which it may not leave, or an absolute path.
+ignored. ``audio`` is a path relative to the manifest's folder, which it may not leave, an absolute path, a URL, or a
+member of a tar shard (whisper_aut/data/locate.py).
 
 A large manifest is read and checked once; its columns are kept in a cache and mapped from there.
 """
@@ -19,6 +20,7 @@ import numpy as np
 
 from whisper_aut.constants import Domain
 from whisper_aut.data.clip_table import CODED, ClipTable, TableWriter
+from whisper_aut.data.locate import AudioSource, locate
 from whisper_aut.data.row_checks import Problem
 from whisper_aut.data.rows import stream_rows
 from whisper_aut.data.table_cache import cached_table, working_folder
@@ -74,23 +76,18 @@ class Manifest:
         """``file:line`` of ``row`` (lines count from 1; the row's number for Parquet)."""
         return f"{self.path}:{self.table.numbers['line'][row]}"
 
-    def audio_path(self, row: int) -> Path:
-        """Path of the clip's audio.
+    def audio_source(self, row: int) -> AudioSource:
+        """Where the clip's audio lies.
 
         Raises:
             ManifestError: a relative path that a link leads out of the manifest's folder.
         """
-        audio = Path(self.table.texts["audio"][row].as_py())
-        if audio.is_absolute():
-            return audio
-        path = (self._folder / audio).resolve()
-        if not path.is_relative_to(self._folder):
+        try:
+            return locate(self.table.texts["audio"][row].as_py(), self._folder)
+        except ManifestError as error:
             raise ManifestError(
-                f"audio '{audio}' of clip {self.id(row)} leads out of {self._folder}",
-                where=self.where(row),
-                remedy="write absolute paths for audio that lies elsewhere",
-            )
-        return path
+                f"{error.what} (clip {self.id(row)})", where=self.where(row), remedy=error.remedy
+            ) from None
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -134,16 +134,20 @@ def _language_problem(language: str) -> tuple[str, str] | None:
 
 def _path_problem(manifest: Manifest, row: int) -> tuple[str, str] | None:
     try:
-        path = manifest.audio_path(row)
+        source = manifest.audio_source(row)
     except ManifestError as error:
         return "audio", error.what
-    return None if path.is_file() else ("audio", f"there is no file {path}")
+    if isinstance(source, Path):
+        return None if source.is_file() else ("audio", f"there is no file {source}")
+    if source.is_url or Path(source.place).is_file():  # URLs are asked with --check-audio alone
+        return None
+    return "audio", f"there is no shard {source.place}"
 
 
 def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[str, str] | None:
-    path = manifest.audio_path(row)
+    source = manifest.audio_source(row)
     try:
-        read_waveform(path, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
+        read_waveform(source, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
     except AudioError as error:
         return "audio", f"{error.what} ({clip.audio})"
     return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from whisper_aut.constants import Domain
 from whisper_aut.data.clip_table import ClipTable
+from whisper_aut.data.locate import AudioSource
 from whisper_aut.data.manifest import Clip, Manifest
 
 
@@ -37,14 +37,14 @@ class Pool:
         manifest, manifest_row = self._locate(row)
         return manifest.clip(manifest_row)
 
-    def audio_path(self, row: int) -> Path:
-        """Path of the clip's audio.
+    def audio_source(self, row: int) -> AudioSource:
+        """Where the clip's audio lies.
 
         Raises:
             ManifestError: it leaves the manifest's folder.
         """
         manifest, manifest_row = self._locate(row)
-        return manifest.audio_path(manifest_row)
+        return manifest.audio_source(manifest_row)
 
     def where(self, row: int) -> str:
         """``file:line`` of the clip."""

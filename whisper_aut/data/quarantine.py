@@ -34,10 +34,11 @@ class Quarantine:
     Args:
         path: the ledger, JSON lines; created with the first entry.
         max_rate: share of clips read that may be unreadable.
+        option: what a user changes to set it.
     """
 
-    def __init__(self, path: Path, max_rate: float) -> None:
-        self.path, self.max_rate = path, max_rate
+    def __init__(self, path: Path, max_rate: float, *, option: str = "data.max_quarantine_rate") -> None:
+        self.path, self.max_rate, self._option = path, max_rate, option
         self.num_read = 0
         self.num_unreadable = 0
         self._first: list[QuarantineEntry] = []
@@ -48,7 +49,7 @@ class Quarantine:
             return ""
         rate = self.num_unreadable / self.num_read
         over = (
-            f"; more than data.max_quarantine_rate={self.max_rate:g}, which holds from {MIN_CLIPS_READ} clips on"
+            f"; more than {self._option}={self.max_rate:g}, which holds from {MIN_CLIPS_READ} clips on"
             if rate > self.max_rate
             else ""
         )
@@ -75,7 +76,7 @@ class Quarantine:
             named = "; ".join(f"{entry.id} ({entry.where}): {entry.reason}" for entry in self._first)
             raise ManifestError(
                 f"{self.num_unreadable} of {self.num_read} clips are unreadable, more than "
-                f"data.max_quarantine_rate={self.max_rate:g} allows; the first: {named}",
+                f"{self._option}={self.max_rate:g} allows; the first: {named}",
                 where=str(self.path),
-                remedy="mend or remove the clips that the ledger lists, or raise data.max_quarantine_rate",
+                remedy=f"mend or remove the clips that the ledger lists, or raise {self._option}",
             )

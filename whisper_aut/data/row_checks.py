@@ -13,18 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from whisper_aut.constants import DOMAINS
+from whisper_aut.data.locate import malformed_audio
 
 REQUIRED = ("id", "audio", "offset_sec", "duration_sec", "text", "domain")
 OPTIONAL = ("source", "language", "split", "license")
 NUMBERS = ("offset_sec", "duration_sec")
 MAX_DURATION_SEC = 86_400.0
 _DOMAINS = pa.array(DOMAINS, pa.large_string())
-_AUDIO_PATTERNS = (
-    (r"^[A-Za-z][A-Za-z0-9+.-]*://", "'{value}' is a URL, which cannot be read yet; copy the file to a disk"),
-    (r"\.tar#", "'{value}' lies in a tar shard, which cannot be read yet; unpack the shard"),
-    (r"^(\.\.|[^/].*/\.\.)(/|$)", "'{value}' climbs with '..'; write an absolute path for audio elsewhere"),
-    (r"\x00", "holds a NUL character"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +67,14 @@ def check_values(
         manifest_domain: domain of the manifest's first row; None where that has none.
     """
 
+    def problem(name: str, row: int, message: str) -> Problem:
+        value = rows[name][row].as_py()
+        shown = f"{value:g}" if isinstance(value, float) else value
+        return Problem(f"{path}:{lines[row]}", name, rows["id"][row].as_py() or "", message.format(value=shown))
+
     def problems(name: str, bad: pa.Array, message: str) -> Iterator[Problem]:
         for row in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False)):
-            value = rows[name][int(row)].as_py()
-            shown = f"{value:g}" if isinstance(value, float) else value
-            clip_id = rows["id"][int(row)].as_py() or ""
-            yield Problem(f"{path}:{lines[row]}", name, clip_id, message.format(value=shown))
+            yield problem(name, int(row), message)
 
     for name in REQUIRED:
         if rows[name].null_count:
@@ -98,8 +95,8 @@ def check_values(
         other = pc.and_(known, pc.not_equal(domain, manifest_domain))
         what = f"{{value}} in a manifest that begins with {manifest_domain}; write one file per domain"
         yield from problems("domain", other, what)
-    for pattern, message in _AUDIO_PATTERNS:
-        yield from problems("audio", pc.match_substring_regex(rows["audio"], pattern), message)
+    for row, message in malformed_audio(pa.chunked_array([rows["audio"]])):
+        yield problem("audio", row, message)
 
 
 def _finite(values: pa.Array, bad: pa.Array) -> pa.Array:

@@ -1,0 +1,241 @@
+"""A manifest of shards that others made: where in which archive each clip's audio lies; nothing is extracted.
+
+Members that share a name up to its first dot are one sample, as in WebDataset: ``KEY.flac`` (or another format),
+``KEY.txt`` and ``KEY.json``. The text is the ``.txt``, else a field of the ``.json``; what else the ``.json`` says
+under the names of a manifest's columns is believed, too. Samples without audio or text become rejects, as do links,
+devices and names that lead out of the archive.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whisper_aut.constants import Domain
+from whisper_aut.data.audio import audio_duration_sec
+from whisper_aut.data.locate import MAX_AUDIO_BYTES, AudioBytes, is_url
+from whisper_aut.data.quarantine import QuarantineEntry
+from whisper_aut.data.tarfiles import Member, TarError, members
+from whisper_aut.errors import AudioError, ManifestError, first_line
+from whisper_aut.files import whole_file, write_whole
+from whisper_aut.progress import track
+
+AUDIO_ENDINGS = ("flac", "wav", "ogg", "oga", "opus", "mp3")
+_MAX_TEXT_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class IndexDefaults:
+    """What the shards do not say.
+
+    Attributes:
+        domain: of all clips.
+        text_field: of the ``.json``, where there is no ``.txt``.
+        source: name of the corpus; None for the shard's name.
+        language: where the ``.json`` names none.
+        license: where the ``.json`` names none.
+    """
+
+    domain: Domain
+    text_field: str = "text"
+    source: str | None = None
+    language: str = "en"
+    license: str = "unknown"
+
+
+@dataclass
+class _Sample:
+    key: str
+    audio: list[tuple[str, Member]] = field(default_factory=list)  # (ending, member)
+    text: Member | None = None
+    told: Member | None = None
+
+
+def index_shards(
+    shards: Sequence[str], out: Path, defaults: IndexDefaults, *, show_progress: bool = False
+) -> dict[str, Any]:
+    """Write a manifest of all clips in ``shards`` (paths or URLs) to ``out``, and what was left out beside it.
+
+    Raises:
+        ManifestError: a shard is missing, damaged or cut off, or no clip was found.
+        EnvironmentProblem: a URL's kind needs a package that is not installed.
+    """
+    rows: list[dict[str, Any]] = []
+    rejects: list[QuarantineEntry] = []
+    for shard in track(shards, "index", total=len(shards), unit="shards", enabled=show_progress):
+        place = shard if is_url(shard) else str(Path(shard).resolve())
+        try:
+            with _opened(place) as file:
+                for found in _rows(file, place, _written(place, out.parent.resolve()), defaults):
+                    if isinstance(found, QuarantineEntry):
+                        rejects.append(found)
+                    else:
+                        rows.append(found)
+        except TarError as error:
+            raise ManifestError(
+                f"the shard is no whole tar archive: {error}", where=shard, remedy="copy it again, or leave it out"
+            ) from None
+    if not rows:
+        first = f"; the first reject: {rejects[0].where}: {rejects[0].reason}" if rejects else ""
+        raise ManifestError(f"no clip was found in {len(shards)} shard(s){first}", remedy="check --text-field")
+    _write(out, rows)
+    rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
+    rejects_path.unlink(missing_ok=True)
+    if rejects:
+        write_whole(rejects_path, "".join(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in rejects))
+    hours = sum(row["duration_sec"] for row in rows) / 3600
+    return {
+        "manifest": str(out),
+        "shards": len(shards),
+        "clips": len(rows),
+        "hours": hours,
+        "rejected": len(rejects),
+        "rejects": str(rejects_path) if rejects else None,
+    }
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[BinaryIO]:
+    """A shard to seek in.
+
+    Raises:
+        ManifestError: it cannot be opened.
+    """
+    try:
+        if is_url(place):
+            import fsspec  # needed where there are URLs
+
+            with fsspec.open(place, "rb") as remote:
+                yield cast(BinaryIO, remote)
+        else:
+            with Path(place).open("rb") as file:
+                yield file
+    except (OSError, ImportError) as error:
+        raise ManifestError(
+            f"the shard cannot be read: {first_line(error)}", where=place, remedy="check the path and its permissions"
+        ) from None
+
+
+def _written(place: str, folder: Path) -> str:
+    """The shard as a manifest in ``folder`` names it: relative where it lies below."""
+    if is_url(place) or not Path(place).is_relative_to(folder):
+        return place
+    return str(Path(place).relative_to(folder))
+
+
+def _rows(
+    file: BinaryIO, place: str, written: str, defaults: IndexDefaults
+) -> Iterator[dict[str, Any] | QuarantineEntry]:
+    if not place.endswith(".tar"):
+        raise TarError("its name does not end in .tar, and a manifest could not name its clips")
+    for sample in _samples(file, place):
+        if isinstance(sample, QuarantineEntry):
+            yield sample
+        elif not sample.audio:
+            yield QuarantineEntry(sample.key, place, "the sample has no audio that can be read")
+        else:
+            for ending, member in sample.audio:
+                yield _row(file, place, written, sample, ending, member, defaults)
+
+
+def _samples(file: BinaryIO, place: str) -> Iterator[_Sample | QuarantineEntry]:
+    """Members that follow one another under one key."""
+    sample: _Sample | None = None
+    for member in members(file):
+        if not isinstance(member, Member):
+            yield QuarantineEntry(member.name, place, f"the member was skipped: {member.reason}")
+            continue
+        folder, slash, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        if not stem or not ending:
+            continue  # WebDataset passes over hidden files and names without a dot
+        key = folder + slash + stem
+        if sample is None or sample.key != key:
+            if sample is not None:
+                yield sample
+            sample = _Sample(key)
+        _add(sample, ending, member)
+    if sample is not None:
+        yield sample
+
+
+def _add(sample: _Sample, ending: str, member: Member) -> None:
+    if ending.lower() == "txt":
+        sample.text = member
+    elif ending.lower() == "json":
+        sample.told = member
+    elif ending.lower().rpartition(".")[2] in AUDIO_ENDINGS:
+        sample.audio.append((ending, member))
+
+
+def _row(
+    file: BinaryIO, place: str, written: str, sample: _Sample, ending: str, member: Member, defaults: IndexDefaults
+) -> dict[str, Any] | QuarantineEntry:
+    told = _told(file, sample)
+    named = told.get("id")
+    clip_id = named if isinstance(named, str) and named.strip() else f"{Path(place).stem}/{sample.key}"
+    if len(sample.audio) > 1:
+        clip_id += f"/{ending}"
+    if member.size > MAX_AUDIO_BYTES:
+        return QuarantineEntry(clip_id, place, f"the audio has {member.size} bytes; at most {MAX_AUDIO_BYTES}")
+    text = _text(file, sample, told, defaults.text_field)
+    if not text.strip():
+        return QuarantineEntry(clip_id, place, f"there is no text: neither .txt nor '{defaults.text_field}' in .json")
+    source = AudioBytes(place, member.offset, member.size)
+    try:
+        duration_sec = audio_duration_sec(source, clip_id=clip_id)
+    except AudioError as error:
+        return QuarantineEntry(clip_id, str(source), error.what)
+    row = {
+        "id": clip_id,
+        "audio": f"{written}#{member.offset}:{member.size}",
+        "offset_sec": 0.0,
+        "duration_sec": duration_sec,
+        "text": text,
+        "domain": defaults.domain,
+        "source": defaults.source or Path(place).stem,
+        "language": defaults.language,
+        "split": "train",
+        "license": defaults.license,
+    }
+    names = ("language", "split", "license") if defaults.source else ("source", "language", "split", "license")
+    return row | {name: told[name] for name in names if isinstance(told.get(name), str) and told[name]}
+
+
+def _told(file: BinaryIO, sample: _Sample) -> dict[str, Any]:
+    if sample.told is None:
+        return {}
+    try:
+        told = json.loads(_small(file, sample.told))
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _text(file: BinaryIO, sample: _Sample, told: dict[str, Any], text_field: str) -> str:
+    if sample.text is not None:
+        return _small(file, sample.text).decode(errors="replace")
+    value = told.get(text_field)
+    return value if isinstance(value, str) else ""
+
+
+def _small(file: BinaryIO, member: Member) -> bytes:
+    file.seek(member.offset)
+    return file.read(min(member.size, _MAX_TEXT_BYTES))
+
+
+def _write(out: Path, rows: list[dict[str, Any]]) -> None:
+    if out.suffix == ".parquet":
+        with whole_file(out) as file:
+            pq.write_table(pa.Table.from_pylist(rows), file)
+    elif out.suffix == ".jsonl":
+        write_whole(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    else:
+        raise ManifestError(f"a manifest ends in .jsonl or .parquet, not in '{out.suffix}'", where=str(out))
