@@ -15,7 +15,8 @@ from whisper_aut.cli import main
 
 COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
-    ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
+    ["manifest", "validate"], ["manifest", "stats"], ["manifest", "build"], ["manifest", "sample"],
+    ["manifest", "merge"], ["manifest", "filter"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
     ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
     ["bench", "profile"], ["bench", "gpu"],
 ]  # fmt: skip
