@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -136,6 +136,13 @@ class ManifestWriter:
         if self._parquet is not None:
             self._parquet.close()
 
+    def abandon(self) -> None:
+        """Let go of the file, which will not stay: Arrow would write its end to it later, when it is closed."""
+        self._waiting = []
+        if self._parquet is not None:
+            with suppress(Exception):
+                self._parquet.close()
+
     def _flush(self, table: pa.Table) -> None:
         if self._parquet is not None:
             self._parquet.write_table(table, row_group_size=PIECE_ROWS)
@@ -156,7 +163,11 @@ def whole_manifest(path: Path, schema: pa.Schema) -> Iterator[ManifestWriter]:
     try:
         with whole_file(path) as file:
             writer = ManifestWriter(file, schema, parquet=path.suffix == ".parquet")
-            yield writer
+            try:
+                yield writer
+            except BaseException:
+                writer.abandon()
+                raise
             writer.close()
     except OSError as error:
         raise ManifestError(f"the manifest cannot be written: {error}", where=str(path), remedy="make room") from None

@@ -13,6 +13,7 @@ from typing import Any
 from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC
 from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.sources.cleanup import DroppedError, clean_text
+from whisper_aut.data.sources.parts import cannot_write
 from whisper_aut.data.sources.paths import OutsideError, contained, is_file
 from whisper_aut.data.sources.pattern import MissingColumnError, as_text, fill, value_of
 from whisper_aut.data.sources.rows import Reject, Row
@@ -169,7 +170,10 @@ class ClipMaker:
     def _stored(self, audio: Any, clip_id: str) -> tuple[str, float]:
         content = audio.get("bytes") if isinstance(audio, dict) else None
         if isinstance(content, bytes):
-            return self._store.put(clip_id, content)
+            try:
+                return self._store.put(clip_id, content)
+            except OSError as error:
+                raise cannot_write(error, self.out) from None
         path = audio.get("path") if isinstance(audio, dict) else None
         if not isinstance(path, str) or self.root is None:
             raise _RejectedError("the row has no audio")

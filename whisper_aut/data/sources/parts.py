@@ -29,6 +29,15 @@ _SCHEMA = pa.schema(
 _COUNTED = _SCHEMA.append(pa.field("num_tokens", pa.int32()))
 
 
+def cannot_write(error: OSError, where: Path) -> SourceError:
+    """The error for a disk that is full, or a folder that must not be written."""
+    return SourceError(
+        f"the build cannot be written: {error.strerror or error}",
+        where=str(where),
+        remedy="make room, then run the same command again: it goes on with what is finished",
+    )
+
+
 class Parts:
     """The folder of one source's build.
 
@@ -89,9 +98,12 @@ class Parts:
     def write(self, key: str, rows: Sequence[dict[str, Any]], rejects: Sequence[Reject]) -> None:
         """Keep a finished batch; the clips come last, and make it one."""
         lines = "".join(json.dumps(_as_dict(reject), ensure_ascii=False) + "\n" for reject in rejects)
-        write_whole(self._parts / f"{key}.jsonl", lines.encode("utf-8", "replace").decode())
-        with whole_file(self._parts / f"{key}.parquet") as file:
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=self._schema), file, compression="zstd")
+        try:
+            write_whole(self._parts / f"{key}.jsonl", lines.encode("utf-8", "replace").decode())
+            with whole_file(self._parts / f"{key}.parquet") as file:
+                pq.write_table(pa.Table.from_pylist(list(rows), schema=self._schema), file, compression="zstd")
+        except OSError as error:
+            raise cannot_write(error, self._parts) from None
 
     def finish(self, keys: Sequence[str], manifest: Path) -> tuple[ManifestCounts, dict[str, int]]:
         """Make the manifest and ``rejects.jsonl`` of all parts in order; (counts, rejects by reason).
