@@ -49,7 +49,6 @@ def manifest_build(
     from whisper_aut.data.sources.spec import load_source, shipped_sources
     from whisper_aut.data.sources.summary import write_summary
     from whisper_aut.errors import SourceError
-    from whisper_aut.model.base import tokenizer_folder
 
     if list_sources:
         _print_sources([load_source(name) for name in shipped_sources()])
@@ -69,7 +68,7 @@ def manifest_build(
         splits=split,
         limit=limit,
         form="jsonl" if one_of("format", format, ("parquet", "jsonl")) == "jsonl" else "parquet",
-        tokenizer_dir=tokenizer_folder(tokenizer) if tokenizer else None,
+        tokenizer_dir=_tokenizer_dir(tokenizer),
         stream=stream,
         fresh=fresh,
         show_progress=True,
@@ -125,7 +124,6 @@ def manifest_filter(
 ) -> None:
     """Keep the rows that meet every condition, with all their columns."""
     from whisper_aut.data.manifest_filter import Conditions, filter_manifest, read_ids
-    from whisper_aut.model.base import tokenizer_folder
 
     chosen = {"language": language, "source": source, "license": license, "split": split}
     conditions = Conditions(
@@ -134,7 +132,7 @@ def manifest_filter(
         values={name: values for name, values in chosen.items() if values},
         drop_ids=read_ids(drop_ids) if drop_ids else frozenset(),
         max_tokens=max_tokens,
-        tokenizer_dir=tokenizer_folder(tokenizer) if tokenizer else None,
+        tokenizer_dir=_tokenizer_dir(tokenizer),
     )
     report = filter_manifest(file, out, conditions)
     _print_kept(out, report.kept)
@@ -155,9 +153,8 @@ def manifest_validate(
     """Check manifests and name file, line, field and clip of everything that is wrong."""
     from whisper_aut.data.manifest_report import validate_manifest
     from whisper_aut.errors import ManifestError
-    from whisper_aut.model.base import tokenizer_folder
 
-    tokenizer_dir = tokenizer_folder(tokenizer) if tokenizer else None
+    tokenizer_dir = _tokenizer_dir(tokenizer)
     num_problems = 0
     for file in files:
         outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
@@ -175,10 +172,18 @@ def manifest_validate(
 
 @app.command("stats")
 def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")]) -> None:
-    """Clips, hours, sources, languages, licences, durations: as JSON."""
+    """Clips, hours, sources, languages, licences, durations and text lengths with their histograms: as JSON."""
     from whisper_aut.data.manifest_report import manifest_stats
 
     print(json.dumps(manifest_stats(files), indent=1, ensure_ascii=False))
+
+
+def _tokenizer_dir(tokenizer: str | None) -> Path | None:
+    if tokenizer is None:
+        return None
+    from whisper_aut.model.base import tokenizer_folder  # torch takes seconds, and nothing else here needs it
+
+    return tokenizer_folder(tokenizer)
 
 
 def _print_kept(out: Path, kept: ManifestCounts) -> None:

@@ -43,12 +43,14 @@ class Histogram:
         return {"unit": self.unit, "edges": list(self.edges), "counts": self.counts.tolist(), "over": self.over}
 
 
-def _duration_histogram() -> Histogram:
+def duration_histogram() -> Histogram:
+    """Of clips, by the second."""
     # Clips of exactly 30 s are many (whole windows, cut recordings): they have a bin of their own.
     return Histogram.of("s", [*range(WINDOW_SEC), float(WINDOW_SEC), math.nextafter(WINDOW_SEC, 99.0)])
 
 
-def _text_histogram() -> Histogram:
+def text_histogram() -> Histogram:
+    """Of texts, by 25 characters."""
     return Histogram.of("characters", range(0, 525, 25))
 
 
@@ -61,8 +63,8 @@ class ManifestCounts:
     text_chars: int = 0
     tokens: int | None = None
     tallies: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {name: {} for name in TALLIED})
-    durations: Histogram = field(default_factory=_duration_histogram)
-    texts: Histogram = field(default_factory=_text_histogram)
+    durations: Histogram = field(default_factory=duration_histogram)
+    texts: Histogram = field(default_factory=text_histogram)
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of a manifest."""

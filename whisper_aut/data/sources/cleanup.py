@@ -43,8 +43,7 @@ def sentence_case(text: str) -> str:
 
     Mixed texts stay as they are: their capitals mean something.
     """
-    letters = [char for char in text if char.isalpha()]
-    if not letters or not (all(char.isupper() for char in letters) or all(char.islower() for char in letters)):
+    if not (text.isupper() or text.islower()):
         return text
     small = _LONE_I.sub("I", text.lower())
     return _SENTENCE_START.sub(lambda found: found[0][:-1] + found[0][-1].upper(), small)
