@@ -56,7 +56,8 @@ def cleanups_table() -> str:
     """Every clean-up with what it does."""
     rows = ["| name | what it does |", "| --- | --- |"]
     for name, function in CLEANUPS.items():
-        rows.append(f"| `{name}` | {' '.join((function.__doc__ or '').partition('Raises:')[0].split())} |")
+        what = " ".join((function.__doc__ or "").partition("Raises:")[0].split())
+        rows.append(f"| `{name}` | {what.replace('|', chr(92) + '|')} |")
     return "\n".join(rows) + "\n"
 
 

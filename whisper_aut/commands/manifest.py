@@ -53,7 +53,7 @@ def manifest_build(
     if list_sources:
         _print_sources([load_source(name) for name in shipped_sources()])
         return
-    if not sources or data_root is None or out is None:
+    if not sources or out is None or (data_root is None and not stream):
         raise SourceError(
             "a build needs sources, --data-root and --out",
             remedy="whisper-aut manifest build librispeech --data-root DATA --out MANIFESTS; --list shows the sources",
@@ -62,7 +62,7 @@ def manifest_build(
     if len({spec.name for spec in specs}) < len(specs):
         raise SourceError("a source is named twice", remedy="name each once")
     options = BuildOptions(
-        data_root,
+        data_root or Path(),
         out,
         num_workers=num_workers,
         splits=split,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_stream import (
     Piece,
     check_suffix,
+    id_hashes,
     manifest_columns,
     moved_audio,
     read_pieces,
@@ -91,7 +90,7 @@ def _check_domain(piece: Piece, domain: str) -> str:
 def _check_unique(paths: Sequence[Path], schema: pa.Schema, named: Callable[[Piece], pa.Array]) -> None:
     """Eight bytes a row tell which ids may be double; only those are then held against one another."""
     wanted = pa.schema([schema.field(name) for name in ("id", "audio", "offset_sec", "duration_sec", "text", "domain")])
-    hashes = [_hashes(named(piece).to_pylist()) for path in paths for piece in read_pieces(path, wanted)]
+    hashes = [id_hashes(named(piece).to_pylist()) for path in paths for piece in read_pieces(path, wanted)]
     values, counts = np.unique(np.concatenate(hashes) if hashes else np.zeros(0, np.uint64), return_counts=True)
     several = values[counts > 1]
     if not len(several):
@@ -100,7 +99,7 @@ def _check_unique(paths: Sequence[Path], schema: pa.Schema, named: Callable[[Pie
     for path in paths:
         for piece in read_pieces(path, wanted):
             ids = named(piece).to_pylist()
-            for index in np.flatnonzero(np.isin(_hashes(ids), several)).tolist():
+            for index in np.flatnonzero(np.isin(id_hashes(ids), several)).tolist():
                 earlier = first.setdefault(ids[index], piece.where(index))
                 if earlier != piece.where(index):
                     raise ManifestError(
@@ -109,8 +108,3 @@ def _check_unique(paths: Sequence[Path], schema: pa.Schema, named: Callable[[Pie
                         remedy="--prefix-ids puts the files' names before the ids; a row that is double in one file "
                         "has to be removed",
                     )
-
-
-def _hashes(ids: Sequence[str | None]) -> npt.NDArray[np.uint64]:
-    digests = (hashlib.blake2b((one or "").encode("utf-8", "surrogatepass"), digest_size=8).digest() for one in ids)
-    return np.frombuffer(b"".join(digests), dtype=np.uint64)

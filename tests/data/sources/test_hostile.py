@@ -116,6 +116,7 @@ def test_a_broken_line_deep_in_a_file(lines, data):
     ("change", "reason"),
     [
         ({"name": ""}, "the id is empty"),
+        ({"name": "\ud800"}, "id is not UTF-8"),
         ({"text": "  "}, "the text is empty"),
         ({"text": None}, "the text is empty"),
         ({"text": ...}, "the row has no 'text'"),

@@ -74,7 +74,9 @@ class ClipMaker:
             for number, text in kept:
                 made = f"{clip_id}-{number}" if number else clip_id
                 try:
-                    yield {"id": made, **common, "text": text, **self._tokens(text, common["language"])}
+                    clip = {"id": made, **common, "text": text, **self._tokens(text, common["language"])}
+                    _check_characters(clip)
+                    yield clip
                 except _RejectedError as error:  # the row's other texts may fit
                     yield Reject(row.where, made, str(error))
         except MissingColumnError as error:
@@ -200,6 +202,16 @@ class ClipMaker:
         if num_tokens > MAX_TOKENS:
             raise _RejectedError(f"{num_tokens} tokens with prompt and end; the decoder has {MAX_TOKENS} positions")
         return {"num_tokens": num_tokens}
+
+
+def _check_characters(clip: Mapping[str, Any]) -> None:
+    """JSON can write halves of characters, and names of files need not be UTF-8; Parquet has neither."""
+    for name, value in clip.items():
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise _RejectedError(f"{name} is not UTF-8") from None
 
 
 @lru_cache(maxsize=1)

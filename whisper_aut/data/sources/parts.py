@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whisper_aut.data.manifest_counts import ManifestCounts
-from whisper_aut.data.manifest_stream import whole_manifest
+from whisper_aut.data.manifest_stream import id_hashes, whole_manifest
 from whisper_aut.data.sources.rows import Reject
 from whisper_aut.errors import SourceError
 from whisper_aut.files import whole_file, write_whole
@@ -125,15 +125,7 @@ class Parts:
                 reasons[kind] = reasons.get(kind, 0) + 1
 
             if not any(pq.read_metadata(self._part(key)).num_rows for key in keys):
-                for key in keys:
-                    for found in self._rejects(key):
-                        reject(found)
-                common = max(reasons, key=lambda kind: reasons[kind]) if reasons else "the lists are empty"
-                raise SourceError(
-                    f"no clip is left: {sum(reasons.values())} rejected, most because: {common}",
-                    remedy="check --data-root and the source's YAML; "
-                    "the first rejected: " + (next((str(r) for key in keys for r in self._rejects(key)), "none")),
-                )
+                raise self._nothing_left(keys)
             with whole_manifest(manifest, schema) as writer:
                 for key in keys:
                     table = pq.read_table(self._part(key))
@@ -155,6 +147,17 @@ class Parts:
         write_whole(self._state, json.dumps(state, indent=1, ensure_ascii=False))
         shutil.rmtree(self._parts, ignore_errors=True)
 
+    def _nothing_left(self, keys: Sequence[str]) -> SourceError:
+        rejects = [reject for key in keys for reject in self._rejects(key)]
+        reasons = Counter(_kind(reject["reason"]) for reject in rejects)
+        most = f", most because: {reasons.most_common(1)[0][0]}" if reasons else ": the lists are empty"
+        first = f"{rejects[0]['where']}: {rejects[0]['reason']}" if rejects else str(self.folder)
+        return SourceError(
+            f"no clip is left: {len(rejects)} rejected{most}",
+            where=first,
+            remedy="check --data-root and the source's YAML",
+        )
+
     def _part(self, key: str) -> Path:
         return self._parts / f"{key}.parquet"
 
@@ -164,7 +167,7 @@ class Parts:
 
     def _doubles(self, keys: Sequence[str]) -> dict[str, dict[int, str]]:
         """By batch, rows whose id an earlier row has, and where that stands; eight bytes a row in memory."""
-        hashes = [_hashes(pq.read_table(self._part(key), columns=["id"])["id"].to_pylist()) for key in keys]
+        hashes = [id_hashes(pq.read_table(self._part(key), columns=["id"])["id"].to_pylist()) for key in keys]
         joined = np.concatenate(hashes) if hashes else np.zeros(0, dtype=np.uint64)
         values, counts = np.unique(joined, return_counts=True)
         several = values[counts > 1]
@@ -182,11 +185,6 @@ class Parts:
                     else:
                         first[row["id"]] = row["where"]
         return found
-
-
-def _hashes(ids: Iterable[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    digests = b"".join(hashlib.blake2b(one.encode("utf-8", "surrogatepass"), digest_size=8).digest() for one in ids)
-    return np.frombuffer(digests, dtype=np.uint64)
 
 
 def _as_dict(reject: Reject) -> dict[str, str]:
