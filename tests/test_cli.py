@@ -15,7 +15,8 @@ from whisper_aut.cli import main
 
 COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
-    ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
+    ["manifest", "validate"], ["manifest", "stats"], ["manifest", "build"], ["manifest", "sample"],
+    ["manifest", "merge"], ["manifest", "filter"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
     ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
     ["bench", "profile"], ["bench", "gpu"],
 ]  # fmt: skip
@@ -266,3 +267,39 @@ def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(cli, "whisper_aut", None)
     with pytest.raises(AttributeError):
         main()
+
+
+def test_manifests_are_built_looked_at_and_made_of_others(run, refused, tmp_path, recipe):
+    rows = [json.loads(line) for line in (recipe.parent / "speech.jsonl").read_text().splitlines()]
+    listed = [{"audio_filepath": row["audio"], "duration": row["duration_sec"], "text": row["text"]} for row in rows]
+    (recipe.parent / "nemo.json").write_text("".join(json.dumps(row) + "\n" for row in [*listed, {"text": "none"}]))
+    source = tmp_path / "mine.yaml"
+    source.write_text(
+        "{name: mine, title: Mine, domain: speech, license: CC-BY-NC-4.0, commercial: forbidden, hours: 1, get: here,"
+        f" homepage: 'https://example.org', folder: {recipe.parent.name}, checked: '{'made by a test, ' * 4}',"
+        " read: {kind: nemo, splits: {train: [{files: [nemo.json]}]}}}"
+    )
+    common = ["manifest", "build", "--data-root", recipe.parent.parent, "--out", tmp_path / "out"]
+    code, out, err = run(*common, source)
+    assert code == 0, err
+    assert "CC-BY-NC-4.0; commercial use: forbidden" in err and "mine" in out and "summary.html" in out
+    assert len((tmp_path / "out" / "rejects.jsonl").read_text().splitlines()) == 1
+    built = tmp_path / "out" / "mine.parquet"
+    code, out, err = run("manifest", "validate", built, "--check-audio")
+    assert code == 0, err
+    code, out, err = run("manifest", "filter", built, "--min-sec", "0.4", "--out", tmp_path / "some.jsonl")
+    assert code == 0 and "3 clips" in out and "1 under 0.4 s" in out
+    code, out, err = run(
+        "manifest", "merge", built, tmp_path / "some.jsonl", "--prefix-ids", "--out", tmp_path / "m.jsonl"
+    )
+    assert code == 0 and "7 clips" in out
+    code, out, err = run("manifest", "sample", tmp_path / "m.jsonl", "-n", 3, "--out", tmp_path / "page.html")
+    assert code == 0 and "3 clips" in out
+    assert "stands at" in refused("manifest", "merge", built, tmp_path / "some.jsonl", "--out", tmp_path / "x.parquet")
+    assert "did you mean 'librispeech'" in refused(*common, "librispech")
+    assert "named twice" in refused(*common, source, source)
+    assert "no format 'csv'" in refused(*common, source, "--format", "csv")
+    assert "--data-root" in refused("manifest", "build", "librispeech")
+    assert "LibriSpeech is not at" in refused(*common, "librispeech")
+    code, out, err = run("manifest", "build", "--list")
+    assert code == 0 and "gigaspeech" in out and "forbidden" in out

@@ -17,7 +17,7 @@ LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 ALLOWED = {
     "constants": set(), "errors": set(), "files": set(), "progress": set(), "resources": set(),
     "config": {"constants", "errors"},
-    "data": {"constants", "errors", "files", "progress", "config"},
+    "data": {"constants", "errors", "files", "progress", "resources", "config"},
     "model": {"constants", "errors"},
     "train": {"__init__", "constants", "errors", "files", "progress", "resources", "config", "data", "model"},
     # Checkpoints, the one thing of training that anything later knows.

@@ -61,6 +61,10 @@ class ManifestError(WhisperAutError):
     """A manifest, or one row of it, that cannot be used."""
 
 
+class SourceError(WhisperAutError):
+    """The description of a corpus, or the corpus on disk, that cannot be used."""
+
+
 class AudioError(WhisperAutError):
     """A clip's audio that cannot be read, or is over the limits."""
 

@@ -26,7 +26,7 @@ class Progress:
 
     Args:
         label: what is being done.
-        total: number of items.
+        total: number of items; None where it is known at the end only (:meth:`end`).
         unit: what an item is, plural.
         enabled: False on every rank but 0.
     """
@@ -34,7 +34,7 @@ class Progress:
     def __init__(
         self,
         label: str,
-        total: int,
+        total: int | None,
         *,
         unit: str,
         enabled: bool = True,
@@ -55,16 +55,25 @@ class Progress:
         live = self.stream.isatty()
         # The first items carry the start-up of processes and caches; a time left made from them alone alarms people.
         due = now - self.start_sec >= 2.0 and now - self._last_sec >= (0.2 if live else self.log_every_sec)
-        if not self.enabled or not (due or self.done >= self.total):
+        finished = self.total is not None and self.done >= self.total
+        if not self.enabled or not (due or finished):
             return
         self._last_sec = now
         rate = self.done / max(now - self.start_sec, 1e-9)
-        left = format_duration((self.total - self.done) / max(rate, 1e-9))
         tail = f", {note}" if note else ""
-        line = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left} left{tail}"
-        end = "\r" if live and self.done < self.total else "\n"
+        if self.total is None:
+            line = f"{self.label}: {self.done} {self.unit}, {rate:.3g} {self.unit}/s{tail}"
+        else:
+            left = format_duration((self.total - self.done) / max(rate, 1e-9))
+            line = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left} left{tail}"
+        end = "\r" if live and not finished else "\n"
         self.stream.write(("\x1b[2K" if live else "") + line + end)
         self.stream.flush()
+
+    def end(self, note: str = "") -> None:
+        """All is done that there is: for work whose total was not known."""
+        self.total = self.done
+        self.advance(0, note)
 
 
 def track(items: Iterable[T], label: str, *, total: int, unit: str, enabled: bool = True) -> Iterator[T]:

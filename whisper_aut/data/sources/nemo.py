@@ -1,0 +1,58 @@
+"""NeMo's manifests: JSON lines of audio_filepath, duration, text, and offset and lang where they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from whisper_aut.data.sources.folders import read_json_lines
+from whisper_aut.data.sources.paths import find_files
+from whisper_aut.data.sources.rows import Reject, Row
+from whisper_aut.data.sources.spec import Files
+from whisper_aut.errors import SourceError
+
+
+def nemo_rows(split: list[Files], root: Path) -> Iterator[Row | Reject]:
+    """Rows with the manifest's own keys and ``id, audio, offset_sec, duration_sec, text, lang, folder``.
+
+    NeMo has no ids: a row's is its audio file, and its offset where that is given.
+
+    Raises:
+        SourceError: a manifest is missing or cannot be read.
+    """
+    for files in split:
+        for path in [path for pattern in files.files for path in find_files(root, pattern)]:
+            folder = str(path.parent.relative_to(root))
+            for row in read_json_lines(path):
+                if isinstance(row, Reject):
+                    yield row
+                    continue
+                audio = row.columns.get("audio_filepath")
+                if not isinstance(audio, str):
+                    yield Reject(row.where, "", f"audio_filepath is {audio!r:.80}, not a path")
+                    continue
+                offset_sec = row.columns.get("offset")
+                yield Row(
+                    {
+                        "lang": "",
+                        **row.columns,
+                        "id": audio if offset_sec is None else f"{audio}@{offset_sec}",
+                        "audio": audio,
+                        "offset_sec": offset_sec,
+                        "duration_sec": row.columns.get("duration"),
+                        "text": row.columns.get("text"),
+                        "folder": folder,
+                        **files.set,
+                    },
+                    row.where,
+                )
+
+
+def refuse_other_keys(split: list[Files]) -> None:
+    """``keep`` needs columns that are the same in every row.
+
+    Raises:
+        SourceError: it is given for a reader that has none.
+    """
+    if any(files.keep for files in split):
+        raise SourceError("keep is for lists in tables", remedy="filter the manifest: whisper-aut manifest filter")
