@@ -17,7 +17,7 @@ COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
     ["manifest", "validate"], ["manifest", "stats"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
     ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
-    ["bench", "profile"], ["bench", "gpu"],
+    ["bench", "profile"], ["bench", "gpu"], ["leakage"],
 ]  # fmt: skip
 
 
