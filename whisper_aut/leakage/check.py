@@ -154,6 +154,7 @@ def _listen(
             by_recording[recording].append(number)
     for heard in all_heard:
         segment = heard.segment
+        assert segment is not None
         tally.count("train", segment, heard.duration_sec, heard.problem, silent=not heard.num_peaks)
         tally.num_guesses += heard.num_guesses
         leaks = {match.clip: Pair(segment, clips[match.clip], match) for match in heard.matches}

@@ -37,7 +37,7 @@ MIN_MARGIN = 2.5
 MIN_SUPPORT = 3.5
 
 _FINE_SPEEDS = np.arange(-3, 4) * 1e-3  # around the speed that landmarks tell, which is right within 0.25%
-_SLOPES = np.arange(-25, 26) * 2e-5  # and around each of those
+_SLOPES = np.arange(-13, 14) * 4e-5  # and around each of those
 
 _HANN: Floats = np.hanning(BLOCK_SAMPLES + 1)[:-1].astype(np.float32)
 Complexes = npt.NDArray[np.complex64]

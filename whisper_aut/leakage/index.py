@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,9 @@ _NUM_PARTS = 64  # the index is sorted a part of the hashes at a time
 _PART_BITS = HASH_BITS - 6
 _MAX_HITS = 2**22  # of one lookup: landmarks that nearly every clip has are left out, the most frequent first
 _MIN_VOTES = 4
-_MIN_VOTES_OTHER_SPEED = 8  # fifteen speeds are asked, and chance has as many more tries
+_MIN_VOTES_STANDING_OUT = 8
+# Chance gives the best few clips about as many votes as the next. Several may be true: pieces of one recording.
+_CHANCE_RANK, _TIMES_CHANCE = 6, 1.5
 MAX_CANDIDATES = 12
 _MAX_CANDIDATES_OTHER_SPEED = 4
 _MAX_PER_CLIP = 4
@@ -49,12 +51,14 @@ class Candidate:
         offset_sec: the clip's time is the query's time times ``speed`` plus this, within about 16 ms.
         speed: how many times as fast as the clip the query is played.
         votes: landmarks that agree on it.
+        stands_out: whether chance is far from giving as many; worth a look at more than the one speed.
     """
 
     clip: int
     offset_sec: float
     speed: float
     votes: int
+    stands_out: bool = False
 
 
 class IndexWriter:
@@ -139,17 +143,21 @@ class LandmarkIndex:
     def candidates(self, peaks: Peaks) -> list[Candidate]:
         """Clips that may share audio with the query, most votes first; the query should last half a minute at most."""
         landmarks_at = query_landmarks(peaks)
-        found = self._asked(landmarks_at(1.0), 1.0, _MIN_VOTES)[:MAX_CANDIDATES]
-        others: list[Candidate] = []
-        for speed in SPEEDS:
-            if speed != 1.0:
-                others += self._asked(landmarks_at(speed), speed, _MIN_VOTES_OTHER_SPEED)
-        others.sort(key=lambda candidate: -candidate.votes)
+        usual = self._asked(landmarks_at(1.0), 1.0, _MIN_VOTES)
+        others = [
+            candidate
+            for speed in SPEEDS
+            if speed != 1.0
+            for candidate in self._asked(landmarks_at(speed), speed, _MIN_VOTES_STANDING_OUT)
+        ]
         best: dict[int, Candidate] = {}
-        for candidate in others:  # a neighbouring speed agrees in part: the best of each clip stands for all
-            best.setdefault(candidate.clip, candidate)
-        usual = {candidate.clip: candidate.votes for candidate in reversed(found)}
-        faster = [candidate for candidate in best.values() if candidate.votes > usual.get(candidate.clip, 0)]
+        for candidate in sorted(usual + others, key=lambda candidate: -candidate.votes):
+            best.setdefault(candidate.clip, candidate)  # a neighbouring speed agrees in part: the best one stands
+        ranked = list(best.values())
+        chance = ranked[_CHANCE_RANK - 1].votes if len(ranked) >= _CHANCE_RANK else 0
+        enough = max(_MIN_VOTES_STANDING_OUT, _TIMES_CHANCE * chance)
+        found = [replace(each, stands_out=each.votes >= enough) for each in usual[:MAX_CANDIDATES]]
+        faster = [replace(each, stands_out=True) for each in ranked if each.speed != 1.0 and each.votes >= enough]
         return found + faster[:_MAX_CANDIDATES_OTHER_SPEED]
 
     def _asked(self, landmarks: Landmarks, speed: float, min_votes: int) -> list[Candidate]:

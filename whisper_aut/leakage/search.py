@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,6 @@ from whisper_aut.leakage.sides import Segment
 QUERY_SEC = 30  # a longer training clip is asked about in pieces of this length
 _BATCH_CLIPS = 32
 _MAX_CACHED_SAMPLES = 2**25  # of evaluation clips, a process: 128 MB
-_MIN_VOTES_DRIFT = 8  # for a second look at a guess that the waveforms denied, now for a speed that is a little off
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,7 +54,7 @@ class Heard:
     """What listening to one training clip gave.
 
     Attributes:
-        segment: the clip.
+        segment: the clip; None where a bare waveform was listened to.
         matches: evaluation clips that it shares audio with.
         duration_sec: of audio that was listened to.
         num_peaks: none in a clip of silence, which cannot be found.
@@ -64,7 +63,7 @@ class Heard:
         problem: why it could not be read; empty when it could.
     """
 
-    segment: Segment
+    segment: Segment | None = None
     matches: list[Match] = field(default_factory=list)
     duration_sec: float = 0.0
     num_peaks: int = 0
@@ -123,40 +122,42 @@ class _Waves:
         return wave
 
 
-@dataclass
-class _Listener:
-    """What a process that listens needs."""
+class Listener:
+    """What listening to training clips needs: the index of evaluation clips, and their waveforms."""
 
-    index: LandmarkIndex
-    waves: _Waves
+    def __init__(self, index: LandmarkIndex, clips: Sequence[Segment]) -> None:
+        self.index, self.waves = index, _Waves(clips)
 
 
-_listener: _Listener | None = None
+_listener: Listener | None = None  # of a process that listens
 
 
 def _start_listening(folder: Path, clips: Sequence[Segment]) -> None:
     global _listener
-    _listener = _Listener(LandmarkIndex(folder), _Waves(clips))
+    _listener = Listener(LandmarkIndex(folder), clips)
 
 
 def _listen(segment: Segment) -> Heard:
     assert _listener is not None
-    heard = Heard(segment)
     try:
         wave = segment.read()
     except AudioError as error:
-        heard.problem = error.what
-        return heard
-    heard.duration_sec = len(wave) / SAMPLE_RATE
+        return Heard(segment, problem=error.what)
+    return replace(listen_to(wave, _listener), segment=segment)
+
+
+def listen_to(wave: Floats, listener: Listener) -> Heard:
+    """What a training clip's waveform [S] shares with evaluation clips."""
+    heard = Heard(duration_sec=len(wave) / SAMPLE_RATE)
     confirmed: dict[int, Match] = {}
     for start, stop in _pieces(len(wave)):
         peaks = find_peaks(wave[start:stop])
         heard.num_peaks += len(peaks)
-        for candidate in _listener.index.candidates(peaks):
+        for candidate in listener.index.candidates(peaks):
             if candidate.clip in confirmed:
                 continue
             heard.num_guesses += 1
-            match = _compared(wave[start:stop], _listener.waves[candidate.clip], candidate, start)
+            match = _compared(wave[start:stop], listener.waves[candidate.clip], candidate, start)
             if match is None:
                 continue
             if match.found.shared:
@@ -177,7 +178,8 @@ def _pieces(num_samples: int) -> Iterator[tuple[int, int]]:
 def _compared(wave: Floats, clip: Floats, candidate: Candidate, start: int) -> Match | None:
     """The waveforms' word on a guess, in the time of the whole training clip, of which ``wave`` begins at ``start``."""
     found = confirm(wave, clip, candidate.offset_sec) if candidate.speed == 1.0 else None
-    if candidate.speed != 1.0 or (candidate.votes >= _MIN_VOTES_DRIFT and not (found and found.shared)):
+    # What many landmarks say and the waveforms deny may be played a little too fast or too slowly.
+    if candidate.stands_out and not (found and found.shared):
         drifting = confirm_at_speed(wave, clip, candidate.offset_sec, candidate.speed)
         if found is None or (drifting is not None and drifting.shared):
             found = drifting
