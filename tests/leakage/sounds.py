@@ -48,6 +48,7 @@ def mixed(wave: np.ndarray, other: np.ndarray) -> np.ndarray:
 # What may have happened to a training clip, given another sound. Compression levels: see test_the_codecs_are_as_harsh.
 CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "gain": lambda wave, other: wave * np.float32(0.05),
+    "upside down": lambda wave, other: -wave,
     "shift": lambda wave, other: np.concatenate([other[:7777], wave[:60_000]]),
     "8 kHz": lambda wave, other: soxr.resample(soxr.resample(wave, RATE, 8000), 8000, RATE),
     "MP3 64k": lambda wave, other: coded(wave, "MP3", 0.885, 44_100),

@@ -88,6 +88,21 @@ def test_strangers_are_not_confirmed_at_any_speed(sounds):
         assert found is not None and not found.shared
 
 
+def test_a_copy_upside_down_is_a_copy(sounds):
+    wave = sounds.make_sound(6)
+    found = confirm(-wave[8000:], wave, 0.5)
+    assert found is not None and found.shared
+    assert found.correlation == pytest.approx(-1.0, abs=1e-3)
+
+
+def test_a_short_word_is_enough(sounds):
+    word = sounds.make_sound(7, 0.25)
+    found = confirm(word * np.float32(0.3), word, 0.0)
+    assert found is not None and found.shared
+    other = confirm(sounds.make_sound(8, 0.25), word, 0.0)
+    assert other is None or not other.shared
+
+
 def test_a_piece_of_something_longer_knows_its_place(sounds):
     wave = sounds.make_sound(5)
     found = confirm(wave[:60_000], wave, 0.0).later_by(30.0)

@@ -13,8 +13,8 @@ from whisper_aut.leakage.sides import manifest_segments, task_segments
 from whisper_aut.probe.tasks.labelled import load_task
 
 CHANGES = (
-    "gain", "shift", "8 kHz", "MP3 64k", "Opus 16k", "cut to 2 s", "inside a longer one", "mixed at 0 dB", "3% faster",
-    "3% slower", "0.1% faster",
+    "gain", "upside down", "shift", "8 kHz", "MP3 64k", "Opus 16k", "cut to 2 s", "inside a longer one",
+    "mixed at 0 dB", "3% faster", "3% slower", "0.1% faster",
 )  # fmt: skip
 NUM_CLIPS = 24
 

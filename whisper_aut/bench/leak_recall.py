@@ -61,6 +61,7 @@ def _mixed(wave: Floats, other: Floats) -> Floats:
 CHANGES: dict[str, Change] = {
     "as it is": lambda wave, other: wave,
     "gain -26 dB": lambda wave, other: wave * np.float32(0.05),
+    "upside down": lambda wave, other: -wave,
     "begins later, ends earlier": lambda wave, other: np.concatenate([other[:7777], wave[: len(wave) * 4 // 5]]),
     "8 kHz": lambda wave, other: _resampled(_resampled(wave, 2.0), 0.5),
     "MP3 64 kbit/s": lambda wave, other: _coded(wave, "MP3", "MPEG_LAYER_III", _MP3_64K, 44_100),

@@ -27,6 +27,7 @@ _PEAK_SAMPLES = 24  # 1.5 ms to either side belong to the peak
 _LOW, _HIGH = 100 * BLOCK_SAMPLES // SAMPLE_RATE, 4_000 * BLOCK_SAMPLES // SAMPLE_RATE
 _NUM_BEST = 3  # blocks that are left out when it is asked whether the others agree, too
 MIN_BLOCKS = _NUM_BEST + 1
+_SHORT_SAMPLES = SAMPLE_RATE
 _QUIET = 1e-6  # of the loudest block's power; digital silence has no phase
 _SILENT = 1e-10
 
@@ -48,7 +49,8 @@ class Confirmation:
     """What the waveforms say. ``b``'s time is ``a``'s times ``speed`` plus ``offset_sec``.
 
     Attributes:
-        correlation: mean cosine of the phase difference over blocks and frequencies, 1 for equal waveforms.
+        correlation: mean cosine of the phase difference over blocks and frequencies, 1 for equal waveforms, -1 where
+            one is the other upside down.
         confidence: the peak over the root mean square at other lags.
         margin: the peak over the highest other.
         support: standard deviations by which the blocks other than the best three agree.
@@ -76,7 +78,7 @@ class Confirmation:
 
 
 def confirm(a: Floats, b: Floats, offset_sec: float) -> Confirmation | None:
-    """Compare waveforms [S] about a guessed offset; None where they share less than a third of a second of sound."""
+    """Compare waveforms [S] about a guessed offset; None where they share less than a fifth of a second of sound."""
     return _confirm(a, b, round(offset_sec * SAMPLE_RATE), 1.0)
 
 
@@ -91,26 +93,26 @@ def _confirm(a: Floats, b: Floats, lag: int, speed: float) -> Confirmation | Non
     if found is None:
         return None
     # Blocks that do not lie on each other share only a part: move, then look again.
-    lag += int(np.argmax(_correlation(found[0].mean(axis=0)))) - _REACH_SAMPLES
+    lag += int(np.argmax(np.abs(_correlation(found[0].mean(axis=0))))) - _REACH_SAMPLES
     found = _phases(a, b, lag)
     if found is None:
         return None
     phases, _ = found
     curve = _correlation(phases.mean(axis=0))
     near = curve[_REACH_SAMPLES - _PEAK_SAMPLES : _REACH_SAMPLES + _PEAK_SAMPLES + 1]
-    moved = int(np.argmax(near)) - _PEAK_SAMPLES
-    peak = float(near.max())
-    others = np.delete(curve, np.arange(2 * _PEAK_SAMPLES + 1) + _REACH_SAMPLES + moved - _PEAK_SAMPLES)
+    best = int(np.argmax(np.abs(near)))  # below zero where one of the two is upside down, which no ear hears
+    moved, peak = best - _PEAK_SAMPLES, float(near[best])
+    others = np.delete(np.abs(curve), np.arange(2 * _PEAK_SAMPLES + 1) + _REACH_SAMPLES + moved - _PEAK_SAMPLES)
     turn = np.exp(2j * np.pi * np.arange(_LOW, _HIGH) * moved / BLOCK_SAMPLES)
-    by_block = np.sort((phases @ turn).real)[:-_NUM_BEST]
+    by_block = np.sort(np.sign(peak) * (phases @ turn).real)[:-_NUM_BEST]
     lag += moved
     start = max(0, -lag)
     return Confirmation(
         offset_sec=lag / SAMPLE_RATE,
         speed=speed,
         correlation=peak,
-        confidence=peak / max(float(np.sqrt((others**2).mean())), 1e-9),
-        margin=peak / max(float(others.max()), 1e-9),
+        confidence=abs(peak) / max(float(np.sqrt((others**2).mean())), 1e-9),
+        margin=abs(peak) / max(float(others.max()), 1e-9),
         support=float(by_block.sum() / np.sqrt(len(by_block)) / _BLOCK_DEVIATION),
         start_sec=start / SAMPLE_RATE / speed,
         overlap_sec=(min(len(a), len(b) - lag) - start) / SAMPLE_RATE / speed,
@@ -125,10 +127,12 @@ def _phases(a: Floats, b: Floats, lag: int) -> tuple[Complexes, Ints] | None:
     """Cross spectra of overlapping blocks, of magnitude 1/F each [B, F], and where in ``a`` the blocks begin [B], in
     samples; None where fewer than four have sound."""
     start, stop = max(0, -lag), min(len(a), len(b) - lag)
-    if stop - start < BLOCK_SAMPLES + (MIN_BLOCKS - 1) * _STEP_SAMPLES:
+    # A spoken digit is hardly longer than a block: what is short gets blocks that reach beyond its ends.
+    edge = _STEP_SAMPLES if stop - start < _SHORT_SAMPLES else 0
+    if stop - start + 2 * edge < BLOCK_SAMPLES + (MIN_BLOCKS - 1) * _STEP_SAMPLES:
         return None
     cut = [
-        np.lib.stride_tricks.sliding_window_view(wave, BLOCK_SAMPLES)[::_STEP_SAMPLES]
+        np.lib.stride_tricks.sliding_window_view(np.pad(wave, edge), BLOCK_SAMPLES)[::_STEP_SAMPLES]
         for wave in (a[start:stop], b[start + lag : stop + lag])
     ]
     powers = [(blocks**2).mean(axis=1) for blocks in cut]
@@ -138,7 +142,7 @@ def _phases(a: Floats, b: Floats, lag: int) -> tuple[Complexes, Ints] | None:
     spectra = [scipy.fft.rfft(blocks[sounding] * _HANN, axis=1)[:, _LOW:_HIGH] for blocks in cut]
     cross = np.conj(spectra[0]) * spectra[1]
     phases: Complexes = cross / ((np.abs(cross) + 1e-20) * np.float32(_HIGH - _LOW))
-    return phases, start + np.flatnonzero(sounding) * _STEP_SAMPLES
+    return phases, start - edge + np.flatnonzero(sounding) * _STEP_SAMPLES
 
 
 def _correlation(phases: Complexes) -> Floats:
@@ -188,5 +192,5 @@ def _along(curves: Floats, drift: Ints) -> tuple[float, int]:
     total = np.zeros(width, dtype=np.float32)
     for curve, shift in zip(curves, drift, strict=True):
         total += curve[edge + shift : edge + shift + width]
-    best = int(np.argmax(total))
-    return float(total[best]) / len(curves), best + edge - _REACH_SAMPLES
+    best = int(np.argmax(np.abs(total)))
+    return float(abs(total[best])) / len(curves), best + edge - _REACH_SAMPLES

@@ -32,7 +32,7 @@ from whisper_aut.leakage.landmarks import (
 _GAP_FRAMES = 64  # between clips, so that none reaches into the next
 _NUM_PARTS = 64  # the index is sorted a part of the hashes at a time
 _PART_BITS = HASH_BITS - 6
-_MAX_HITS = 2**22  # of one lookup: landmarks that nearly every clip has are left out, the most frequent first
+_MAX_HITS = 2**20  # of one lookup: landmarks that nearly every clip has are left out, the most frequent first
 _MIN_VOTES = 4
 _MIN_VOTES_STANDING_OUT = 8
 # Chance gives the best few clips about as many votes as the next. Several may be true: pieces of one recording.
@@ -171,6 +171,9 @@ class LandmarkIndex:
         together[beside] += votes[beside + 1]
         likely = np.flatnonzero(together >= min_votes)
         likely = likely[np.argsort(-together[likely], kind="stable")][: 4 * MAX_CANDIDATES]
+        wanted = np.unique(np.concatenate([distances[likely], distances[likely] + 1]))
+        among = np.isin(clocks, wanted)  # few of the hits, so that each guess looks at few
+        frames, clocks = frames[among], clocks[among]
         found: dict[tuple[int, int], Candidate] = {}
         per_clip: dict[int, int] = {}
         for cell in likely:
