@@ -64,7 +64,7 @@ def test_the_summary_says_how_it_came_about(leaky, run, tmp_path):
     summary = json.loads((tmp_path / "out" / "leakage.json").read_text("utf-8"))
     assert summary["command"].startswith("whisper-aut leakage --train")
     assert {"whisper-aut", "numpy", "soundfile"} <= set(summary["versions"])
-    assert summary["parameters"]["min_confidence"] == 9.0
+    assert summary["parameters"]["min_confidence"] == 12.0
     (train,), (evaluation,) = summary["train"], summary["eval"]
     assert (train["clips"], evaluation["clips"]) == (5, 6)
     assert train["hours"] == pytest.approx((5 + 5 + 4.5 + 2.5 + 5) / 3600)

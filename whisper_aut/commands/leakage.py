@@ -35,7 +35,7 @@ def leakage(
     from whisper_aut.probe.tasks.registry import load
 
     tasks = [load(spec, data_root) for spec in eval_]
-    num_workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    num_workers = (os.cpu_count() or 1) if workers is None else workers
     found = check_leakage(train, tasks, out, workers=num_workers, num_players=players)
     num_clips = sum(map(len, found.leaked_rows.values()))
     print(f"leaks: {found.num_leaks} pairs, {num_clips} training clips")
