@@ -18,7 +18,7 @@ COMMANDS = [
     ["manifest", "validate"], ["manifest", "stats"], ["manifest", "build"], ["manifest", "sample"],
     ["manifest", "merge"], ["manifest", "filter"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
     ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
-    ["bench", "profile"], ["bench", "gpu"],
+    ["bench", "profile"], ["bench", "gpu"], ["leakage"],
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 # Lowest first; a part imports from parts before it and from itself. ``resources`` imports nothing.
 ORDER = (
     ("__init__",), ("constants", "errors", "files", "progress", "resources"), ("config",), ("data", "model"),
-    ("train",), ("export",), ("probe",), ("report",), ("watch",), ("demo",), ("bench",), ("doctor",),
+    ("train",), ("export",), ("probe",), ("leakage",), ("report",), ("watch",), ("demo",), ("bench",), ("doctor",),
     ("commands",), ("cli",), ("__main__",),
 )  # fmt: skip
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
@@ -23,6 +23,7 @@ ALLOWED = {
     # Checkpoints, the one thing of training that anything later knows.
     "export": {"constants", "errors", "resources", "model", "train"},
     "probe": {"__init__", "constants", "errors", "files", "progress", "resources", "data", "model"},
+    "leakage": {"__init__", "constants", "errors", "files", "progress", "resources", "data", "probe"},
     "report": {"__init__", "constants", "errors", "files", "progress", "probe", "export"},
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ import whisper_aut
 from whisper_aut.bench.commands import app as bench_app
 from whisper_aut.commands.choices import one_of
 from whisper_aut.commands.doctor import doctor
+from whisper_aut.commands.leakage import leakage
 from whisper_aut.commands.manifest import app as manifest_app
 from whisper_aut.commands.report import app as report_app
 from whisper_aut.commands.tasks import app as tasks_app
@@ -31,6 +32,7 @@ app.add_typer(report_app, name="report")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
 app.command()(doctor)
+app.command()(leakage)
 
 
 def main() -> None:

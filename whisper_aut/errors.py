@@ -102,7 +102,7 @@ class HostfileError(WhisperAutError):
 
 
 class GateFailed(WhisperAutError):
-    """The adapted encoder lost more on a task than the gate allows."""
+    """What was found is outside what the gate allows: a task lost too much, or audio of an evaluation set leaks."""
 
     exit_code = EXIT_GATE_FAILED
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from whisper_aut.bench import data_commands
+from whisper_aut.bench.data_commands import app as data_app
 
 app = typer.Typer(
     help="Measure speed and memory.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-app.add_typer(data_commands.app, name="data")
+app.add_typer(data_app, name="data")
 _OUT = typer.Option(help="JSON file for the numbers and their circumstances.")
 _BASE = typer.Option(help="Hub name, folder, or pypi:tiny.en.")
 _DEVICE = typer.Option(help="cpu or cuda.")

@@ -59,7 +59,10 @@ def hub_file(path: Path, columns: dict[str, list[Any]]) -> Path:
     audio = [{"bytes": audio_bytes(), "path": f"{index}.flac"} for index in range(num_rows)]
     data = Dataset.from_dict({"audio": audio, **columns}).cast_column("audio", Audio(decode=False))
     path.parent.mkdir(parents=True, exist_ok=True)
-    data.to_parquet(path)
+    if all(row is None or row["bytes"] is not None for row in data.to_dict()["audio"]):
+        data.to_parquet(path)
+    else:  # files that are named and not there: `datasets` would look at them, to split by size
+        pq.write_table(data.data.table.cast(data.features.arrow_schema), path)
     return path
 
 
