@@ -100,6 +100,7 @@ class Campaign:
 
     def __init__(self, data: Path, out: Path, num_ranks: int) -> None:
         self.data, self.out, self.num_ranks = data, out, num_ranks
+        self.run_sec = 0.0  # that an undisturbed run takes on this machine, now
 
     def start(self, run: Path, *, die_at: tuple[str, str, int] | None = None) -> list[subprocess.Popen[str]]:
         """All ranks; rank 0 dies at a boundary."""
@@ -163,6 +164,28 @@ class Campaign:
 
         return die
 
+    def at_random(self, rng: random.Random) -> Any:
+        """A death of all ranks at a moment of the run; where it was over before, it is run again."""
+
+        def die(run: Path) -> list[subprocess.Popen[str]]:
+            while True:
+                begun_sec = time.monotonic()
+                ranks = self.start(run)
+                # Before a fifth of it, nothing is there but imports.
+                moment_sec = begun_sec + rng.uniform(0.2, 1.0) * self.run_sec
+                while time.monotonic() < moment_sec and ranks[0].poll() is None:
+                    time.sleep(0.01)
+                if ranks[0].poll() is None:
+                    for rank in ranks:
+                        rank.send_signal(signal.SIGKILL)
+                    return ranks
+                for rank in ranks:
+                    rank.communicate(timeout=LIMIT_SEC)
+                self.run_sec = time.monotonic() - begun_sec
+                shutil.rmtree(run)
+
+        return die
+
     def at(self, event: str, part: str, count: int) -> Any:
         """A death of rank 0 at a boundary of a save."""
         return lambda run: self.start(run, die_at=(event, part, count))
@@ -208,8 +231,8 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def trials(campaign: Campaign, num_random: int, seed: int, run_sec: float) -> Iterator[tuple[str, list[Any]]]:
-    """Name and deaths of each trial; random moments are within the seconds that the undisturbed run took."""
+def trials(campaign: Campaign, num_random: int, seed: int) -> Iterator[tuple[str, list[Any]]]:
+    """Name and deaths of each trial."""
     for name, event, part, count in BOUNDARIES:
         yield f"boundary: {name}", [campaign.at(event, part, count)]
     yield "during the first validation", [campaign.killed(after_sec=7.0)]
@@ -222,8 +245,7 @@ def trials(campaign: Campaign, num_random: int, seed: int, run_sec: float) -> It
     yield "newest with one bit flipped", [damaged(campaign, flip)]
     rng = random.Random(seed)
     for number in range(num_random):
-        delay_sec = rng.uniform(0.2, 1.0) * run_sec  # before a fifth of it, nothing is there but imports
-        yield f"random moment {number + 1}: {delay_sec:.1f} s", [campaign.killed(after_sec=delay_sec)]
+        yield f"random moment {number + 1}", [campaign.at_random(rng)]
 
 
 def main() -> int:
@@ -243,10 +265,10 @@ def main() -> int:
         errors = rank.communicate(timeout=LIMIT_SEC)[1]
         if rank.returncode:
             raise SystemExit(f"the undisturbed run fails:\n{errors[-4000:]}")
-    run_sec = time.monotonic() - begun_sec
-    print(f"the undisturbed run took {run_sec:.0f} s", flush=True)
+    campaign.run_sec = time.monotonic() - begun_sec
+    print(f"the undisturbed run took {campaign.run_sec:.0f} s", flush=True)
     outcomes: list[Outcome] = []
-    for number, (name, deaths) in enumerate(trials(campaign, asked.random, asked.seed, run_sec)):
+    for number, (name, deaths) in enumerate(trials(campaign, asked.random, asked.seed)):
         if asked.only in name:
             outcomes.append(campaign.trial(name, asked.out / f"trial-{number}", deaths))
             one = outcomes[-1]

@@ -112,6 +112,22 @@ def manifest_merge(
     _print_kept(out, merge_manifests(files, out, prefix_ids=prefix_ids))
 
 
+@app.command("cut")
+def manifest_cut(
+    file: Annotated[Path, typer.Argument(help="A JSONL or Parquet manifest with a column `segments`.")],
+    out: Annotated[Path, typer.Option(help="The new manifest, .parquet or .jsonl.")],
+    max_sec: Annotated[float, typer.Option(help="Longest clip, seconds.", min=0.1)] = 30.0,
+) -> None:
+    """Cut long clips between the timed segments of their text; those without are left out with their text."""
+    from whisper_aut.data.manifest_cut import cut_manifest
+
+    report = cut_manifest(file, out, max_sec=max_sec)
+    _print_kept(out, report.kept)
+    print(f"  cut: {report.num_cut:,} rows")
+    for reason, count in (+report.dropped).items():
+        print(f"  left out: {count:,} {reason}")
+
+
 @app.command("filter")
 def manifest_filter(
     file: Annotated[Path, typer.Argument(help="A JSONL or Parquet manifest.")],
