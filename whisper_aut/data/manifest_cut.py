@@ -1,7 +1,7 @@
 """Long clips cut where their text can be cut with them: at the timed segments of a transcript, never in one.
 
 A column ``segments`` holds a clip's text in parts, ``[{"start_sec": 0.0, "end_sec": 2.5, "text": "..."}, ...]`` (a
-list, or its JSON), in seconds from the clip's own begin. Audio that is cut under a whole text teaches a model to invent.
+list, or its JSON), in seconds from the clip's own begin. Audio cut under a whole text teaches a model to invent.
 """
 
 from __future__ import annotations
