@@ -66,7 +66,7 @@ def test_curves_that_differ_fail_the_gate():
 def test_clips_of_one_length_are_chosen_from_a_manifest(make_corpus, tmp_path):
     manifest = make_corpus(clips_per_domain=12) / "music.jsonl"
     chosen = load_manifest(clips_of_length(tmp_path / "out", manifest, 0.5, at_least=1, at_most=3))
-    durations = chosen.table["duration_sec"].to_pylist()
+    durations = chosen.table.texts["duration_sec"].to_pylist()
     assert len(chosen) == 3 and all(0 < duration <= 0.5 for duration in durations)
     assert chosen.audio_source(0).is_file()
     with pytest.raises(ManifestError, match="0 clips of one domain"):
