@@ -61,6 +61,7 @@ def test_machines_that_do_not_fit_together_are_named_with_what_and_remedy(machin
     torch = answer["hosts"][0]["report"]["versions"]["torch"]
     notes = found.pop(("node-2", False))
     assert notes[0] == "driver is 999.1, on node-1 it is 570.86.15"
+    found.pop(("node-1", False), None)  # that the disk of whoever runs the tests is nearly full
     assert found == {
         ("node-2", True): [
             "2 ranks are asked for, 1 GPUs were found",
