@@ -63,8 +63,8 @@ def validate_manifest(
     text_encoder = TextEncoder(load_tokenizer(tokenizer_dir), prompts) if tokenizer_dir else None
     manifest, problems = read_manifest(path)
     broken = {problem.where for problem in problems}  # a row that is wrong already is not looked at again
-    rows = [row for row in range(len(manifest)) if manifest.where(row) not in broken]
-    for row in track(rows, f"validate {path.name}", total=len(rows), unit="clips", enabled=show_progress):
+    rows = (row for row in range(len(manifest)) if not broken or manifest.where(row) not in broken)
+    for row in track(rows, f"validate {path.name}", total=len(manifest), unit="clips", enabled=show_progress):
         clip = manifest.clip(row)
         found = [_audio_length_problem(clip), _text_problem(clip, text_encoder), _path_problem(manifest, row)]
         if check_audio and found[2] is None:
