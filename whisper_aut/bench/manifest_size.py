@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whisper_aut.constants import DOMAINS, Domain
+from whisper_aut.train.environment import peak_memory_gb
 
 SHARES: dict[Domain, float] = {"speech": 0.8, "environment": 0.1, "music": 0.1}
 CLIPS_PER_STEP, MICRO_BATCH_CLIPS, FULL_FRACTION = 512, 8, 0.1
@@ -123,7 +123,7 @@ def _memory_mb() -> tuple[float, float]:
     """Resident now, and at most, in MB; mapped pages count."""
     status = Path("/proc/self/status").read_text("utf-8")
     resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(resident.split()[1]) / 1e3, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return int(resident.split()[1]) * 1024 / 1e6, peak_memory_gb() * 1e3
 
 
 def _measure_open(files: dict[Domain, Path]) -> tuple[dict[str, Any], Any]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from whisper_aut.commands import shards
 from whisper_aut.commands.choices import one_of
+from whisper_aut.commands.tables import plain_table, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,18 +210,18 @@ def _print_kept(out: Path, kept: ManifestCounts) -> None:
 
 
 def _print_sources(specs: Sequence[Any]) -> None:
-    table = _table(["name", "domain", "hours", "licence", "commercial use", "corpus"], right={"hours"})
+    table = plain_table(["name", "domain", "hours", "licence", "commercial use", "corpus"], right={"hours"})
     for spec in specs:
         hours = "?" if spec.hours is None else f"{spec.hours:,.0f}"
         table.add_row(spec.name, spec.domain, hours, spec.license, spec.commercial, spec.title)
-    _show(table)
+    show(table)
 
 
 def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
     from whisper_aut.data.sources.summary import num_rejected
 
     names = ["source", "clips", "hours", "tokens", "rejected", "languages", "licences"]
-    table = _table(names, right={"clips", "hours", "tokens", "rejected"})
+    table = plain_table(names, right={"clips", "hours", "tokens", "rejected"})
     for source in built:
         table.add_row(
             source["source"] + (" (was there)" if source["was_there"] else ""),
@@ -233,7 +232,7 @@ def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
             _few(source["languages"]),
             _few(source["licenses"]),
         )
-    _show(table)
+    show(table)
     print(f"written: {out / 'summary.html'}, {out / 'rejects.jsonl'}")
     print(
         "next: whisper-aut manifest sample " + " ".join(str(out / s["manifest"]) for s in built) + " --out sample.html"
@@ -243,15 +242,3 @@ def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
 def _few(values: dict[str, Any]) -> str:
     names = list(values)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _table(names: Sequence[str], *, right: set[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
-    return table
-
-
-def _show(table: Table) -> None:
-    # In a pipe there is no edge to wrap at.
-    Console(width=None if sys.stdout.isatty() else 240).print(table, markup=False)

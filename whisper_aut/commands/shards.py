@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from whisper_aut.commands.choices import one_of
+
 
 def pack(
     files: Annotated[list[Path], typer.Argument(help="JSONL or Parquet manifests of one domain.")],
@@ -27,11 +29,8 @@ def pack(
 
     from whisper_aut.data.encode import AUDIO_FORMATS
     from whisper_aut.data.pack import PackSettings, pack_manifests
-    from whisper_aut.errors import ManifestError
 
-    chosen = next((name for name in AUDIO_FORMATS if name == audio_format), None)
-    if chosen is None:
-        raise ManifestError(f"there is no format '{audio_format}'", remedy=f"choose from {', '.join(AUDIO_FORMATS)}")
+    chosen = one_of("format", audio_format, AUDIO_FORMATS)
     summary = pack_manifests(
         files,
         out,
@@ -73,10 +72,7 @@ def index(
     """Write a manifest of WebDataset shards that others made; nothing is extracted."""
     from whisper_aut.constants import DOMAINS
     from whisper_aut.data.shard_index import IndexDefaults, index_shards
-    from whisper_aut.errors import ManifestError
 
-    chosen = next((name for name in DOMAINS if name == domain), None)
-    if chosen is None:
-        raise ManifestError(f"there is no domain '{domain}'", remedy=f"choose from {', '.join(DOMAINS)}")
+    chosen = one_of("domain", domain, DOMAINS)
     defaults = IndexDefaults(chosen, text_field, source, language, license_name)
     print(json.dumps(index_shards(shards, out, defaults, show_progress=True), ensure_ascii=False))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from whisper_aut.commands.tables import plain_table, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,10 +55,8 @@ def tasks_show(name: Annotated[str, typer.Argument(help="A benchmark; `whisper-a
 
 def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> None:
     """What ``tasks`` shows."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "clips", "classes", "metric", "licence", "data"):
-        justify: Literal["right", "left"] = "right" if title in {"clips", "classes"} else "left"
-        table.add_column(title, overflow="fold", justify=justify, no_wrap=title in {"name", "metric"})
+    names = ("name", "clips", "classes", "metric", "licence", "data")
+    table = plain_table(names, right={"clips", "classes"}, unbroken={"name", "metric"})
     for benchmark in benchmarks:
         found = benchmark.find(data_root) if data_root else None
         missing = "not there" if benchmark.archives else "not there, by hand"
@@ -71,5 +68,4 @@ def _print_tasks(benchmarks: Iterable[Benchmark], data_root: Path | None) -> Non
             benchmark.license,
             str(found) if found else missing if data_root else "give --data-root",
         )
-    # In a pipe there is no edge to wrap at.
-    Console(width=None if sys.stdout.isatty() else 240).print(table, markup=False)
+    show(table)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -108,7 +108,7 @@ class TableWriter:
         numbers = {
             "num_samples": np.rint(np.clip(samples, 0, 2**31 - 1)).astype(np.int32),
             "text_bytes": pc.binary_length(texts["text"]).to_numpy().astype(np.int32),
-            "id_hash": np.array([id_hash(clip_id) for clip_id in texts["id"].to_pylist()], dtype=np.uint64),
+            "id_hash": id_hashes(texts["id"].to_pylist()),
             "line": lines,
         } | {name: self._codes(name, batch[name]) for name in CODED}
         if self._folder is None:
@@ -182,6 +182,8 @@ def open_table(folder: Path, origin: dict[str, Any] | None) -> ClipTable:
     return ClipTable(texts, numbers, values, str(index["fingerprint"]), files)
 
 
-def id_hash(clip_id: str) -> int:
-    """The first 64 bits of an id's SHA-256: what duplicates are looked for and validation clips chosen by."""
-    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "little")
+def id_hashes(ids: Iterable[str | None]) -> npt.NDArray[np.uint64]:
+    """The first 64 bits of each id's SHA-256: what duplicates are looked for and validation clips chosen by. Equal ids
+    have equal ones, and of twenty million others hardly two do."""
+    digests = (hashlib.sha256((one or "").encode("utf-8", "surrogatepass")).digest()[:8] for one in ids)
+    return np.frombuffer(b"".join(digests), dtype="<u8")

@@ -146,25 +146,27 @@ def _read(path: Path, folder: Path | None, origin: dict[str, Any] | None) -> tup
         writer.close()
     if not len(table) and not problems:
         raise ManifestError("the manifest has no rows", where=str(path), remedy="remove it from the recipe")
-    manifest = Manifest(path, table)
-    for row, earlier in duplicate_rows([manifest]):
+    for (manifest, row), (_, earlier) in duplicates([Manifest(path, table)]):
         line = table.numbers["line"][earlier]
         problems.append(Problem(manifest.where(row), "id", manifest.id(row), f"is the id of line {line} too"))
     return table, problems
 
 
-def duplicate_rows(manifests: Sequence[Manifest]) -> Iterator[tuple[int, int]]:
-    """(row, first row with the same id) for every repeated id, rows counted over all manifests in turn."""
+Place = tuple[Manifest, int]  # and a row of it
+
+
+def duplicates(manifests: Sequence[Manifest]) -> Iterator[tuple[Place, Place]]:
+    """(place, first place with the same id) of every repeated id, in the order of manifests and rows."""
     hashes = np.concatenate([manifest.table.numbers["id_hash"] for manifest in manifests])
     ordered = np.sort(hashes)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    del ordered
+    del hashes, ordered
     if not len(repeated):
         return
-    starts = np.cumsum([0, *map(len, manifests)])
-    first: dict[str, int] = {}
-    for row in np.flatnonzero(np.isin(hashes, repeated)).tolist():  # of the same hash: nearly always the same id
-        index = int(np.searchsorted(starts, row, side="right")) - 1
-        clip_id = manifests[index].id(row - int(starts[index]))
-        if clip_id and first.setdefault(clip_id, row) != row:
-            yield row, first[clip_id]
+    first: dict[str, Place] = {}
+    for manifest in manifests:
+        # Of the same hash: nearly always the same id.
+        for row in np.flatnonzero(np.isin(manifest.table.numbers["id_hash"], repeated)).tolist():
+            place = (manifest, row)
+            if (clip_id := manifest.id(row)) and first.setdefault(clip_id, place) is not place:
+                yield place, first[clip_id]

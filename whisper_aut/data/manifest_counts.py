@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from whisper_aut.constants import WINDOW_SEC
+from whisper_aut.data.row_checks import DEFAULTS
 
 TALLIED = ("domain", "source", "language", "split", "license")
-_DEFAULTS = {"language": "en", "split": "train", "license": "unknown"}
 
 
 @dataclass
@@ -85,7 +85,7 @@ class ManifestCounts:
 
     def _tally(self, name: str, column: pa.ChunkedArray, duration_sec: pa.ChunkedArray) -> None:
         grouped = pa.table(
-            [pc.fill_null(column.cast(pa.string()), _DEFAULTS.get(name, "")), duration_sec], ["value", "sec"]
+            [pc.fill_null(column.cast(pa.string()), DEFAULTS.get(name, "")), duration_sec], ["value", "sec"]
         )
         sums = grouped.group_by("value").aggregate([("sec", "count"), ("sec", "sum")])
         for row in sums.to_pylist():

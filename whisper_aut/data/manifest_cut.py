@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from whisper_aut.data.audio import SHORT_BY_SEC
 from whisper_aut.data.manifest_counts import ManifestCounts
+from whisper_aut.data.manifest_file import check_suffix
 from whisper_aut.data.manifest_stream import (
-    check_suffix,
     manifest_columns,
     moved_audio,
     read_pieces,

@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_stream import Piece, moved_audio, read_pieces, read_schema, whole_manifest
+from whisper_aut.data.row_checks import DEFAULTS
 from whisper_aut.errors import ManifestError
-
-_DEFAULTS = {"language": "en", "split": "train", "license": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _tests(piece: Piece, conditions: Conditions, encoder: TextEncoder | None, ke
     if conditions.max_sec is not None:
         tests.append((f"over {conditions.max_sec:g} s", duration_sec <= conditions.max_sec))
     for name, wanted in conditions.values.items():
-        default = piece.path.stem if name == "source" else _DEFAULTS.get(name, "")
+        default = piece.path.stem if name == "source" else DEFAULTS.get(name, "")
         if name in table.schema.names:
             column = pc.fill_null(table[name].cast(pa.string()), default)
             passes = pc.is_in(column, value_set=pa.array(list(wanted), pa.string())).to_numpy().astype(bool)

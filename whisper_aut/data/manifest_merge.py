@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from whisper_aut.data.clip_table import id_hashes
 from whisper_aut.data.manifest_counts import ManifestCounts
+from whisper_aut.data.manifest_file import check_suffix
 from whisper_aut.data.manifest_stream import (
     Piece,
-    check_suffix,
-    id_hashes,
     manifest_columns,
     moved_audio,
     read_pieces,

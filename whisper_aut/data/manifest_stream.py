@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whisper_aut.data.manifest_file import check_suffix, readable
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError, first_line
 from whisper_aut.files import whole_file
@@ -47,7 +45,7 @@ def read_schema(path: Path) -> pa.Schema:
     Raises:
         ManifestError: it cannot be read, or lacks a required column.
     """
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".parquet":
             schema = pq.read_schema(path).remove_metadata()
         else:
@@ -83,7 +81,7 @@ def num_rows(path: Path) -> int:
     Raises:
         ManifestError: it cannot be read.
     """
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".parquet":
             return int(pq.read_metadata(path).num_rows)
         with path.open("rb") as file:
@@ -101,7 +99,7 @@ def read_pieces(path: Path, schema: pa.Schema | None = None) -> Iterator[Piece]:
         ManifestError: the file cannot be read, or a value is not of the column's type; file and line are named.
     """
     schema = schema or read_schema(path)
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".parquet":
             first = 1
             with pq.ParquetFile(path, memory_map=True) as file:
@@ -176,24 +174,6 @@ def whole_manifest(path: Path, schema: pa.Schema) -> Iterator[ManifestWriter]:
         raise ManifestError(f"the manifest cannot be written: {error}", where=str(path), remedy="make room") from None
 
 
-def check_suffix(path: Path) -> None:
-    """Whether a manifest may have the name.
-
-    Raises:
-        ManifestError: it ends in something else.
-    """
-    if path.suffix not in {".jsonl", ".parquet"}:
-        raise ManifestError(
-            f"a manifest ends in .jsonl or .parquet, not in '{path.suffix}'", where=str(path), remedy="rename it"
-        )
-
-
-def id_hashes(ids: Sequence[str | None]) -> npt.NDArray[np.uint64]:
-    """Eight bytes for each id: equal ids have equal ones, and of twenty million others hardly two do."""
-    digests = (hashlib.blake2b((one or "").encode("utf-8", "surrogatepass"), digest_size=8).digest() for one in ids)
-    return np.frombuffer(b"".join(digests), dtype=np.uint64)
-
-
 def moved_audio(piece: Piece, folder: Path) -> pa.Table:
     """The piece's rows with audio that is still right in a manifest in another ``folder``.
 
@@ -220,26 +200,6 @@ def moved_audio(piece: Piece, folder: Path) -> pa.Table:
         moved.append(os.fspath(home / audio))
     column = piece.table.schema.get_field_index("audio")
     return piece.table.set_column(column, piece.table.schema.field(column), pa.array(moved, _plain(pa.string())))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Errors of the system and of Arrow as those of a manifest."""
-    check_suffix(path)
-    try:
-        yield
-    except FileNotFoundError:
-        raise ManifestError(f"there is no manifest at {path}", remedy="check the path") from None
-    except pa.ArrowException as error:
-        raise ManifestError(
-            f"the manifest is not a whole Parquet file: {first_line(error)}",
-            where=str(path),
-            remedy="write or copy it again",
-        ) from None
-    except OSError as error:
-        raise ManifestError(
-            f"the manifest cannot be read: {error}", where=str(path), remedy="check the file and its permissions"
-        ) from None
 
 
 def _read_jsonl(path: Path, schema: pa.Schema | None) -> Iterator[Piece]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.data.encode import Encoded
-from whisper_aut.data.manifest import Manifest, duplicate_rows, load_manifest
+from whisper_aut.data.manifest import Manifest, duplicates, load_manifest
 from whisper_aut.data.other_columns import joined, other_columns
 from whisper_aut.data.pack_workers import Job
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
@@ -45,11 +45,10 @@ class PackSource:
             )
         sizes = [len(manifest) for manifest in self.manifests]
         self._starts = [0, *accumulate(sizes)]
-        for row, first in duplicate_rows(self.manifests):
-            manifest, of_manifest = self._place(row)
+        for (one, row), (other, other_row) in duplicates(self.manifests):
             raise ManifestError(
-                f"id: '{manifest.clip(of_manifest).id}' is the id of {self.where(first)} too",
-                where=self.where(row),
+                f"id: '{one.id(row)}' is the id of {other.where(other_row)} too",
+                where=one.where(row),
                 remedy="give every clip an id of its own, or pack the manifests into a folder each",
             )
         self._others = joined([other_columns(manifest) for manifest in self.manifests], sizes)

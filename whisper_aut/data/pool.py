@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_aut.constants import Domain
-from whisper_aut.data.clip_table import ClipTable
+from whisper_aut.data.clip_table import CHUNK_ROWS, ClipTable
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.data.manifest import Clip, Manifest
 
@@ -61,8 +61,8 @@ class Pool:
         starts = self.starts()
         offsets = np.cumsum([0, *map(len, self.manifests)])
         for index, manifest in enumerate(self.manifests):
-            for start in range(starts[index], starts[index + 1], 1_000_000):
-                stop = min(start + 1_000_000, starts[index + 1])
+            for start in range(starts[index], starts[index + 1], CHUNK_ROWS):
+                stop = min(start + CHUNK_ROWS, starts[index + 1])
                 yield index, manifest.table, self.rows[start:stop].astype(np.int64) - offsets[index]
 
     def _locate(self, row: int) -> tuple[Manifest, int]:

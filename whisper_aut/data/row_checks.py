@@ -17,6 +17,7 @@ from whisper_aut.data.locate import malformed_audio
 
 REQUIRED = ("id", "audio", "offset_sec", "duration_sec", "text", "domain")
 OPTIONAL = ("source", "language", "split", "license")
+DEFAULTS = {"language": "en", "split": "train", "license": "unknown"}  # and the file's name for source
 NUMBERS = ("offset_sec", "duration_sec")
 MAX_DURATION_SEC = 86_400.0
 _DOMAINS = pa.array(DOMAINS, pa.large_string())

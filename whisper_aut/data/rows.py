@@ -16,7 +16,8 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from whisper_aut.constants import DOMAINS
-from whisper_aut.data.row_checks import NUMBERS, OPTIONAL, REQUIRED, Problem, check_types, check_values
+from whisper_aut.data.manifest_file import readable
+from whisper_aut.data.row_checks import DEFAULTS, NUMBERS, OPTIONAL, REQUIRED, Problem, check_types, check_values
 from whisper_aut.errors import ManifestError
 
 BLOCK_BYTES = 8 * 2**20  # of JSONL that are parsed at once
@@ -47,11 +48,7 @@ def stream_rows(path: Path) -> Iterator[Rows]:
     Raises:
         ManifestError: the file as a whole cannot be read.
     """
-    if path.suffix not in (".jsonl", ".parquet"):
-        raise ManifestError(
-            f"a manifest ends in .jsonl or .parquet, not in '{path.suffix}'", where=str(path), remedy="convert it"
-        )
-    try:
+    with readable(path):
         num_problems = 0
         for rows in _stream_jsonl(path) if path.suffix == ".jsonl" else _stream_parquet(path):
             yield rows
@@ -61,27 +58,10 @@ def stream_rows(path: Path) -> Iterator[Rows]:
                 last = int(rows.lines[-1]) if len(rows.lines) else 0
                 yield Rows(rows.batch.slice(0, 0), rows.lines[:0], (Problem(f"{path}:{last}", "file", "", what),))
                 return
-    except FileNotFoundError:
-        raise ManifestError(
-            f"there is no manifest at {path}",
-            remedy="check the path; in a recipe it is data.root with data.mixture.*.manifests",
-        ) from None
-    except IsADirectoryError:
-        raise ManifestError(
-            "this is a folder", where=str(path), remedy="give the .jsonl or .parquet files in it"
-        ) from None
-    except pa.ArrowException as error:
-        raise ManifestError(
-            f"the manifest is not a whole Parquet file: {error}", where=str(path), remedy="write or copy it again"
-        ) from None
-    except OSError as error:
-        raise ManifestError(
-            f"the manifest cannot be read: {error}", where=str(path), remedy="check the file and its permissions"
-        ) from None
 
 
 def _defaults(path: Path) -> dict[str, str]:
-    return {"source": path.stem, "language": "en", "split": "train", "license": "unknown"}
+    return {"source": path.stem, **DEFAULTS}
 
 
 def _first_domain(batch: pa.RecordBatch) -> str | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from whisper_aut.config import DataConfig
 from whisper_aut.constants import MAX_TOKENS, SAMPLE_RATE, Domain, num_samples_of
 from whisper_aut.data.captions import TextEncoder, too_long_text
-from whisper_aut.data.manifest import Manifest, duplicate_rows
+from whisper_aut.data.manifest import Manifest, duplicates
 from whisper_aut.data.permutation import derive_key, mix
 from whisper_aut.data.pool import Pool
 from whisper_aut.data.table_cache import is_remembered, remember
@@ -57,28 +57,31 @@ def select(
     best = _Smallest(data.holdout_clips)
     key = derive_key(seed, "holdout")
     num_rows = 0
-    for offset, manifest, kept, is_validation in usable.chunks():
-        marked.append(kept[is_validation] + offset)
-        kept = kept[~is_validation]
-        rows[num_rows : num_rows + len(kept)] = kept + offset
+    for kept, is_validation, hashes in usable.chunks():
+        marked.append(kept[is_validation])
+        kept, hashes = kept[~is_validation], hashes[~is_validation]
+        rows[num_rows : num_rows + len(kept)] = kept
         num_rows += len(kept)
         if data.holdout_clips:
-            best.look_at(mix(manifest.table.numbers["id_hash"][kept], key), kept + offset)
-    held_out = np.concatenate(marked) if marked else np.empty(0, np.int64)
+            best.look_at(mix(hashes, key), kept)
+    held_out = np.concatenate(marked)
+    num_usable = num_rows + len(held_out)
     train = rows[:num_rows]
     if not len(held_out) and data.holdout_clips:
         held_out = np.sort(best.rows)
         train = np.delete(train, np.searchsorted(train, held_out))
     if not len(train):
         raise ManifestError(
-            f"domain {domain} has {num_rows + sum(map(len, marked))} usable clip(s), and none is left to train on",
+            f"domain {domain} has {num_usable} usable clip(s), and none is left to train on",
             where=", ".join(str(manifest.path) for manifest in manifests),
             remedy=f"add clips, or lower data.holdout_clips (now {data.holdout_clips})",
         )
-    pools = (
-        Pool(domain, manifests, part, _num_samples(manifests, part)) for part in (train, held_out.astype(np.uint32))
+    validation = held_out.astype(np.uint32)
+    return (
+        Pool(domain, manifests, train, _num_samples(manifests, train)),
+        Pool(domain, manifests, validation, _num_samples(manifests, validation)),
+        usable.dropped(),
     )
-    return next(pools), next(pools), usable.dropped()
 
 
 class _Usable:
@@ -93,14 +96,16 @@ class _Usable:
         self._num_long_audio = self._num_long_text = self._num_other_split = 0
         self._first_long: tuple[Manifest, int] | None = None
 
-    def chunks(self) -> Iterator[tuple[int, Manifest, npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-        """(rows before the manifest, manifest, its rows that are kept, which of these are marked for validation)."""
+    def chunks(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.uint64]]]:
+        """(rows that are kept, counted through all manifests; which are marked for validation; hashes of their ids)."""
         offset = 0
         for manifest in self._manifests:
             table = manifest.table
             train, validation = (_code(table.values["split"], name) for name in ("train", "validation"))
             self._check_languages(manifest)
-            for start, (samples, text_bytes, split) in table.chunks("num_samples", "text_bytes", "split"):
+            for start, (samples, text_bytes, split, hashes) in table.chunks(
+                "num_samples", "text_bytes", "split", "id_hash"
+            ):
                 wanted = (split == train) | (split == validation)
                 self._num_other_split += int((~wanted).sum())
                 long_audio = wanted & (samples > self._max_samples)
@@ -112,7 +117,7 @@ class _Usable:
                     if self._is_long_text(manifest, start + row):
                         fitting[row] = False
                 kept = np.flatnonzero(fitting)
-                yield offset, manifest, kept + start, split[kept] == validation
+                yield kept + start + offset, split[kept] == validation, hashes[kept]
             offset += len(manifest)
         if self._first_long is not None and self._data.long_audio == "error":
             manifest, row = self._first_long
@@ -194,13 +199,7 @@ def _check_shared_ids(manifests: tuple[Manifest, ...]) -> None:
     many = sum(map(len, manifests)) > _CHECKED_ONCE_ROWS
     if many and is_remembered("ids", prints):
         return
-    offsets = np.cumsum([0, *map(len, manifests)])
-    for place, first in duplicate_rows(manifests):
-        (one, row), (other, other_row) = (
-            (manifests[index], found - int(offsets[index]))
-            for found in (place, first)
-            for index in [int(np.searchsorted(offsets, found, side="right")) - 1]
-        )
+    for (one, row), (other, other_row) in duplicates(manifests):
         raise ManifestError(
             f"id: '{one.id(row)}' is the id of {other.where(other_row)} too",
             where=one.where(row),

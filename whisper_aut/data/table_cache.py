@@ -103,14 +103,14 @@ def _make(path: Path, origin: Origin, final: Path, make: Callable[[Path, Origin]
     aside.mkdir()
     print(f"reading {path} ({origin['size'] / 1e9:.1f} GB) and keeping its columns in {final}", file=sys.stderr)
     try:
-        make(aside, origin)
+        table = make(aside, origin)  # mapped; its files keep their place under another name
         if _origin(path) != origin:
             raise ManifestError("the manifest changed while it was read", where=str(path), remedy="begin again")
         aside.rename(final)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    return open_table(final, origin)
+    return table
 
 
 def _origin(path: Path) -> Origin:

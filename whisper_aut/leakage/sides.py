@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.locate import AudioSource, is_url, locate
+from whisper_aut.data.manifest_file import readable
 from whisper_aut.errors import ManifestError
 from whisper_aut.files import whole_file
 from whisper_aut.leakage.ids import recording_ids
@@ -88,9 +89,9 @@ def manifest_segments(path: Path) -> Iterator[Segment]:
         ManifestError: as :func:`count_rows`.
     """
     folder = path.parent.resolve()
-    rows = _jsonl_rows(path) if _is_jsonl(path) else _parquet_rows(path)
-    for number, (where, row) in enumerate(_refusing(path, rows)):
-        yield _segment(path, number, row, where, folder)
+    with readable(path):
+        for number, (where, row) in enumerate(_jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)):
+            yield _segment(path, number, row, where, folder)
 
 
 def write_without(path: Path, dropped: set[int], out: Path) -> None:
@@ -105,20 +106,12 @@ def write_without(path: Path, dropped: set[int], out: Path) -> None:
         return str(folder / audio) if moved and not is_url(audio) else audio
 
     with whole_file(out) as file:
-        if _is_jsonl(path):
+        if path.suffix == ".jsonl":
             kept = (row for number, (_, row) in enumerate(_jsonl_rows(path)) if number not in dropped)
             for row in kept:
                 file.write(json.dumps(row | {"audio": place(row["audio"])}, ensure_ascii=False).encode() + b"\n")
         else:
             _write_parquet(path, dropped, file, place)
-
-
-def _is_jsonl(path: Path) -> bool:
-    if path.suffix not in (".jsonl", ".parquet"):
-        raise ManifestError(
-            f"a manifest ends in .jsonl or .parquet, not in '{path.suffix}'", where=str(path), remedy="convert it"
-        )
-    return path.suffix == ".jsonl"
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -143,18 +136,6 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"{path}:{number}", row
-
-
-def _refusing(path: Path, rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows; what the file system and the formats say of the file as a whole is told to the user."""
-    try:
-        yield from rows
-    except FileNotFoundError:
-        raise ManifestError(f"there is no manifest at {path}", remedy="check the path") from None
-    except UnicodeDecodeError:
-        raise ManifestError("the manifest is not UTF-8", where=str(path), remedy="save it as UTF-8") from None
-    except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"the manifest cannot be read: {error}", where=str(path), remedy="write it again") from None
 
 
 def _segment(path: Path, number: int, row: dict[str, Any], where: str, folder: Path) -> Segment:

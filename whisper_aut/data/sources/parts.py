@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whisper_aut.data.clip_table import id_hashes
 from whisper_aut.data.manifest_counts import ManifestCounts
-from whisper_aut.data.manifest_stream import id_hashes, whole_manifest
+from whisper_aut.data.manifest_stream import whole_manifest
 from whisper_aut.data.sources.rows import Reject
 from whisper_aut.errors import SourceError
 from whisper_aut.files import whole_file, write_whole
