@@ -4,11 +4,12 @@
     python docs/readme_tables.py --check    # exit code 1 where README shows something else
 
 Between `<!-- table: NAME -->` and `<!-- /table -->` stands the table of `docs/results/NAME.json`, which is the
-`probe.json` of a run.
+`probe.json` of a run or, where NAME begins with parity, the `parity.json` of an export.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -28,7 +29,20 @@ def with_tables(readme: str) -> str:
 
 
 def _table(name: str) -> str:
-    return markdown_table(make_rows(ProbeReport.from_json(ROOT / "docs" / "results" / f"{name}.json")))
+    path = ROOT / "docs" / "results" / f"{name}.json"
+    if name.startswith("parity"):
+        return _parity_table(path)
+    return markdown_table(make_rows(ProbeReport.from_json(path)))
+
+
+def _parity_table(path: Path) -> str:
+    names = ("consumer", "version", "its own call", "largest difference", "rms", "verdict")
+    lines = [f"| {' | '.join(names)} |", "|---|---|---|---:|---:|---|"]
+    for row in json.loads(path.read_text("utf-8"))["rows"]:
+        far = row["distance"]
+        numbers = f"{far['largest']:.1e} | {far['rms']:.1e}" if far else " | "
+        lines.append(f"| {row['consumer']} | {row['version']} | `{row['call']}` | {numbers} | {row['status']} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> int:

@@ -59,6 +59,8 @@ def _one_value(option: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in option["enum"])
     kinds = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
     kind = kinds.get(option["type"]) or ("two numbers" if "prefixItems" in option else "list of texts")
+    if option["type"] == "object":
+        kind = f"{_one_value(option['additionalProperties'])} by name"
     low = f"from {option['minimum']:g}" if "minimum" in option else ""
     low = f"above {option['exclusiveMinimum']:g}" if "exclusiveMinimum" in option else low
     high = f"up to {option['maximum']:g}" if "maximum" in option else ""

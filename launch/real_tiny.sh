@@ -25,4 +25,8 @@ if [ ${#tasks[@]} -eq 0 ]; then
     exit 0
 fi
 whisper-aut probe --base pypi:tiny.en --encoder "$run/export" "${tasks[@]}" --refold --precision bfloat16 --out "$run/report"
-whisper-aut report --probe "$run/report/probe.json" --run "$run" --out "$run/report"
+whisper-aut leakage --train "$run" "${tasks[@]/#--task/--eval}" --out "$run/leakage"
+# Words and captions are written with the decoder, blended as the encoder is.
+whisper-aut export "$run" --blend 0.5 --keep-decoder adapted --out "$run/whole"
+whisper-aut wer "$run/whole" --run "$run" --out "$run/report"
+whisper-aut report --probe "$run/report/probe.json" --run "$run" --speech "$run/report/speech.json" --leakage "$run/leakage/leakage.json" --out "$run/report"

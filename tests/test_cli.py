@@ -18,7 +18,7 @@ COMMANDS = [
     ["manifest", "validate"], ["manifest", "stats"], ["manifest", "build"], ["manifest", "sample"],
     ["manifest", "merge"], ["manifest", "filter"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
     ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
-    ["bench", "profile"], ["bench", "gpu"], ["leakage"],
+    ["bench", "profile"], ["bench", "gpu"], ["leakage"], ["wer"],
 ]  # fmt: skip
 
 
@@ -200,6 +200,16 @@ def test_a_benchmark_of_what_is_not_known(refused, tmp_path):
 
 def test_an_export_of_no_run(refused, tmp_path):
     assert "run.json is missing" in refused("export", tmp_path)
+    assert "is no folder; to export it as a model, say where to" in refused("export", tmp_path / "nowhere")
+
+
+def test_an_export_of_a_model_needs_a_place(refused, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert "is no training run; to export it as a model, say where to" in refused("export", tmp_path)
+    assert "no form 'gguf'" in refused("export", tmp_path, "--out", tmp_path / "out", "--to", "hf,gguf")
+    assert "no dtype 'int8'" in refused("export", tmp_path, "--out", tmp_path / "out", "--dtype", "int8")
+    assert "no decoder to keep 'mine'" in refused("export", tmp_path, "--keep-decoder", "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_a_probe_of_no_task_and_with_no_known_precision(refused, tmp_path):

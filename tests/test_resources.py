@@ -25,10 +25,11 @@ def test_the_copies_of_a_wheel_come_first(tmp_path, monkeypatch):
     assert not resource("ds_configs/absent.json").exists()
 
 
-def test_a_wheel_carries_every_folder_that_the_code_asks_for(repository):
+def test_a_wheel_carries_everything_that_the_code_asks_for(repository):
     import tomllib
 
     settings = tomllib.loads((repository / "pyproject.toml").read_text())
     carried = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert carried == {name: f"whisper_aut/_resources/{name}" for name in ("ds_configs", "data_manifests")}
-    assert all((repository / name).is_dir() for name in carried)
+    wanted = ("ds_configs", "data_manifests", "CITATION.cff")
+    assert carried == {name: f"whisper_aut/_resources/{name}" for name in wanted}
+    assert all((repository / name).exists() for name in carried)

@@ -14,9 +14,13 @@ import whisper_aut
 from whisper_aut.bench.commands import app as bench_app
 from whisper_aut.commands.choices import one_of
 from whisper_aut.commands.doctor import doctor
+from whisper_aut.commands.export import export
 from whisper_aut.commands.leakage import leakage
 from whisper_aut.commands.manifest import app as manifest_app
+from whisper_aut.commands.parity import parity
 from whisper_aut.commands.report import app as report_app
+from whisper_aut.commands.share import push, verify
+from whisper_aut.commands.speech import wer
 from whisper_aut.commands.tasks import app as tasks_app
 from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, WhisperAutError
 
@@ -32,7 +36,12 @@ app.add_typer(report_app, name="report")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
 app.command()(doctor)
+app.command()(export)
 app.command()(leakage)
+app.command()(wer)
+app.command()(parity)
+app.command()(push)
+app.command()(verify)
 
 
 def main() -> None:
@@ -121,22 +130,6 @@ def train(
         newest = run_training(loaded, run_dir, stop, accept_changed_data=accept_changed_data)
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"done: {newest}\nnext: {shlex.join(['whisper-aut', 'export', str(run_dir)])}")
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the export; RUN/export if left out.")] = None,
-    blend: Annotated[
-        float, typer.Option(help="Share of the trained weights; the rest is the base's. Below 1 more of Whisper stays.")
-    ] = 1.0,
-) -> None:
-    """Strip the decoder and write the encoder as Hugging Face loads it, checked by value after reloading."""
-    from whisper_aut.export.encoder import export_encoder
-
-    folder = export_encoder(run, out or run / "export", blend=blend)
-    print(f"exported: {folder}\n  WhisperModel.from_pretrained('{folder}').encoder")
-    print(f"  WhisperEncoder.from_pretrained('{folder / 'encoder'}')")
 
 
 @app.command()

@@ -150,6 +150,11 @@ class TrainConfig(Section):
         default=True, description="Write and hash a checkpoint while training goes on; the last one is waited for."
     )
     validate_every_steps: Annotated[int, Field(gt=0)] = Field(default=500, description="Steps between validations.")
+    validate_wer_clips: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Held-out clips of speech that every validation also decodes, for a word error rate beside the "
+        "loss; 0 decodes none. Every rank decodes all of them, token by token: a few dozen say enough.",
+    )
     compile: bool = Field(
         default=False, description="torch.compile of every layer; where that fails, a warning, and training without."
     )

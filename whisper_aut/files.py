@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,3 +33,21 @@ def write_whole(path: Path, text: str) -> None:
     """``text`` as UTF-8; see :func:`whole_file`."""
     with whole_file(path) as file:
         file.write(text.encode())
+
+
+def real_path(path: Path) -> Path:
+    """``path`` absolute and without links; where links lead in a circle, up to there.
+
+    ``Path.resolve`` raises RuntimeError there in some versions of Python; what opens the file says it as any other.
+    """
+    return Path(os.path.realpath(path))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from whisper_aut.bench import decode, shards
+from whisper_aut.bench import decode, manifest_size, shards
+from whisper_aut.data.manifest import load_manifest
 from whisper_aut.errors import EnvironmentProblem
 
 
@@ -23,6 +24,16 @@ def test_access_reads_the_same_bytes_from_shards_and_files(tmp_path):
         ratio = numbers[name]["ratio"]
         assert 0 < ratio["least"] <= ratio["median"] <= ratio["most"]
         assert any(line.startswith(name) for line in shards.table(numbers))
+
+
+def test_generated_manifests_are_opened_and_planned_like_any_other(tmp_path):
+    files = manifest_size.generate(20_000, tmp_path)
+    assert {domain: len(load_manifest(path)) for domain, path in files.items()} == {
+        "speech": 16_000, "environment": 2_000, "music": 2_000,
+    }  # fmt: skip
+    planned = manifest_size._child("plan", tmp_path, files)
+    assert planned["padding, eight clips"] < planned["padding, random batches"]
+    assert planned["next step, 64 rank(s), ms"] > 0
 
 
 @pytest.mark.skipif(find_spec("torchcodec") is not None, reason="torchcodec is installed")

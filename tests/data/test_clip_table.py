@@ -24,8 +24,13 @@ from whisper_aut.errors import ManifestError
 def cached(monkeypatch, tmp_path):
     """Every manifest is large; the cache is a folder of the test's own."""
     monkeypatch.setenv("WHISPER_AUT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(manifest_module, "CACHED_FROM_BYTES", 1)
+    _cache_from(monkeypatch, 1)
     return tmp_path / "cache" / "manifests"
+
+
+def _cache_from(monkeypatch, size):
+    monkeypatch.setattr(manifest_module, "CACHED_FROM_BYTES", size)
+    monkeypatch.setattr(manifest_module, "CACHED_FROM_ROWS", size)
 
 
 def _rows(count, **changes):
@@ -51,7 +56,7 @@ def _write(path, rows):
 def test_what_is_mapped_is_what_is_in_memory(cached, tmp_path, name, monkeypatch):
     path = _write(tmp_path / name, _rows(300))
     mapped, again = load_manifest(path), load_manifest(path)
-    monkeypatch.setattr(manifest_module, "CACHED_FROM_BYTES", 2**60)
+    _cache_from(monkeypatch, 2**60)
     in_memory = load_manifest(path)
     assert isinstance(mapped.table.numbers["num_samples"], np.memmap)
     assert not isinstance(in_memory.table.numbers["num_samples"], np.memmap)
@@ -147,7 +152,7 @@ def test_a_corpus_of_mapped_manifests_is_that_of_manifests_in_memory(cached, tmp
     data = DataConfig(root=tmp_path, mixture=mixture, holdout_clips=9, long_audio="drop", long_text="drop")
     found = []
     for smallest in (1, 2**60):
-        monkeypatch.setattr(manifest_module, "CACHED_FROM_BYTES", smallest)
+        _cache_from(monkeypatch, smallest)
         corpus = load_corpus(data, 3, text_encoder)
         pools = corpus.train["speech"], corpus.validation["speech"]
         found.append(

@@ -207,7 +207,7 @@ class _Server(ThreadingHTTPServer):
 
     files: dict[str, bytes]
     asked: list[tuple[str, str, str | None]]
-    ranges, num_failures = True, 0
+    ranges, endless, num_failures, num_sent = True, False, 0, 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -223,6 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(503, b"")
         elif content is None:
             self._answer(404, b"")
+        elif self.server.endless:
+            self._answer_without_end(content)
         elif wanted is None or not self.server.ranges:
             self._answer(200, content)
         else:
@@ -244,6 +246,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def _answer_without_end(self, content):
+        self.send_response(200)
+        self.send_header("Content-Length", str(2**40))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the reader has heard enough
+            while True:
+                self.wfile.write(content)
+                self.server.num_sent += len(content)
 
     def log_message(self, *args):
         pass
@@ -299,6 +310,16 @@ def test_a_server_that_does_not_know_ranges_or_a_shorter_shard_is_refused(shard,
     for name in ("300.flac", "500.flac"):
         with pytest.raises(AudioError, match="does not know ranges"):
             _read(url, places[name])
+
+
+@needs_http
+def test_a_server_without_ranges_cannot_fill_the_memory(shard, server):
+    path, places, _ = shard
+    server.files["/s.tar"] = path.read_bytes()
+    server.endless = True
+    with pytest.raises(AudioError, match="does not know ranges"):
+        _read(f"http://127.0.0.1:{server.server_port}/s.tar", places["300.flac"])
+    assert server.num_sent < 64 * 2**20  # what lay in buffers; a terabyte was promised
 
 
 @needs_http

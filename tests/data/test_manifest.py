@@ -137,7 +137,7 @@ def test_files_that_are_no_manifest_are_refused(tmp_path):
         load_manifest(tmp_path / "none.jsonl")
     for name, content, message in (
         ("clips.csv", b"id,audio", r"ends in \.jsonl or \.parquet"),
-        ("clips.jsonl", b"{}\n\xff\xfe\x00", r"not UTF-8\n  where: .*clips.jsonl:2"),
+        ("clips.jsonl", b"\n\xff\xfe\x00", r"not UTF-8.*\n  where: .*clips.jsonl:2"),
         ("clips.parquet", b"PAR1 not really", "not a whole Parquet file"),
         ("empty.jsonl", b"\n", "no rows"),
     ):
@@ -179,3 +179,46 @@ def test_real_manifests_load(real_data_dir, name):
     assert len(manifest) > 1000
     assert manifest.clip(0).domain == name
     assert manifest.audio_source(len(manifest) - 1).is_file()
+
+
+def _validated(tmp_path, *lines):
+    (tmp_path / "v.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    return [(problem.where.rpartition(":")[2], str(problem)) for problem in read_manifest(tmp_path / "v.jsonl")[1]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (json.dumps(ROW | {"offset_sec": 1e300}).encode(), "offset_sec: 1e+300 s is more than a week"),
+        (json.dumps(ROW | {"text": "a\0b"}).encode(), "text: holds a NUL character"),
+        (json.dumps(ROW | {"id": "a\0b"}).encode(), "id: holds a NUL character"),
+        (json.dumps(ROW).encode()[:-1] + b', "text": "Another."}', "text: stands twice in the row"),
+        (json.dumps(ROW | {"audio": "simplecache::file:///a.wav"}).encode(), "chains several URLs"),
+        (json.dumps(ROW | {"audio": "zip://a.wav::file:///a.zip"}).encode(), "chains several URLs"),
+        (json.dumps(ROW | {"audio": "memory://a::b"}).encode(), "chains several URLs"),
+    ],
+)
+def test_what_no_clip_may_say_is_named(tmp_path, line, message):
+    ((number, problem),) = _validated(tmp_path, line)
+    assert number == "1" and message in problem
+
+
+def test_names_that_a_file_may_have_are_no_chains(tmp_path):
+    assert not _validated(tmp_path, json.dumps(ROW | {"audio": "a::b.wav"}).encode())
+
+
+def test_a_line_that_is_not_utf8_hides_no_other(tmp_path):
+    good = json.dumps(ROW).encode()
+    found = _validated(tmp_path, good, "ü".encode("latin-1"), good, b"{")
+    assert [number for number, _ in found] == ["2", "4", "3"] and "not UTF-8" in found[0][1]
+
+
+def test_an_absurd_length_is_a_problem_and_no_warning(tmp_path, recwarn):
+    ((_, problem),) = _validated(tmp_path, json.dumps(ROW | {"duration_sec": 1e308}).encode())
+    assert "more than a day" in problem and not recwarn.list
+
+
+def test_a_link_in_a_circle_is_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
+    (tmp_path / "v.jsonl").write_text(json.dumps(ROW | {"audio": "circle.wav"}) + "\n")
+    assert load_manifest(tmp_path / "v.jsonl").audio_source(0) == tmp_path / "circle.wav"

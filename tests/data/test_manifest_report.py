@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from whisper_aut.data import manifest_report
 from whisper_aut.data.manifest_report import manifest_stats, validate_manifest
 
 
@@ -47,6 +48,14 @@ def test_whispers_tokens_spelled_out_in_a_text_are_named(write_manifest):
     problems = validate_manifest(path, check_audio=False).problems
     assert [(problem.where, problem.field) for problem in problems] == [(f"{path}:1", "text"), (f"{path}:2", "text")]
     assert "'<|12.34|>'" in problems[1].message
+
+
+def test_the_list_of_problems_does_not_grow_with_the_manifest(write_manifest, monkeypatch):
+    monkeypatch.setattr(manifest_report, "MAX_PROBLEMS", 3)
+    path = write_manifest("a.jsonl", [{"id": f"clip{n}"} for n in range(50)], audio=False)
+    problems = validate_manifest(path, check_audio=False).problems
+    assert [problem.clip_id for problem in problems] == ["clip0", "clip1", "clip2", ""]
+    assert problems[-1].where.endswith(":4") and "what follows was not looked at" in problems[-1].message
 
 
 def test_audio_is_decoded_only_when_asked_for(write_manifest):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from whisper_aut.cli import main
 from whisper_aut.data import manifest_stream
 from whisper_aut.data.manifest import load_manifest
 from whisper_aut.data.manifest_filter import Conditions, filter_manifest, read_ids
@@ -113,6 +114,52 @@ def test_a_column_of_two_types_is_named(write_manifest, tmp_path):
         merge_manifests(paths, tmp_path / "both.jsonl")
 
 
+def test_the_row_whose_value_is_of_another_type_is_named(write_manifest, tmp_path):
+    path = write_manifest("a.jsonl", [{"x": [1]}, {}, {"x": "text"}, {"x": [2]}], audio=False)
+    with pytest.raises(ManifestError, match="a value of column x has another type") as raised:
+        merge_manifests([path], tmp_path / "both.jsonl")
+    assert f"{path}:3\n" in str(raised.value)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_seconds_that_are_none_are_refused(write_manifest, tmp_path, seconds):
+    path = write_manifest("a.jsonl", [{}], audio=False)
+    for conditions in (Conditions(min_sec=seconds), Conditions(max_sec=seconds)):
+        with pytest.raises(ManifestError, match="no number of seconds"):
+            filter_manifest(path, tmp_path / "b.jsonl", conditions)
+
+
+def test_links_in_a_circle_are_followed_by_no_tool(write_manifest, tmp_path):
+    path = write_manifest("in/a.jsonl", [{"id": "a", "audio": "circle.wav"}], audio=False)
+    (tmp_path / "in" / "circle.wav").symlink_to(tmp_path / "in" / "circle.wav")
+    assert merge_manifests([path], tmp_path / "b.jsonl").clips == 1
+    assert write_sample([path], 1, tmp_path / "page.html") == (1, 1)
+
+
+def test_a_clip_that_a_link_leads_out_is_shown_with_the_reason(write_manifest, tmp_path):
+    path = write_manifest(
+        "in/a.jsonl", [{"id": "a"}, {"id": "b", "audio": "out.wav"}, {"id": "c", "audio": "x\0y"}], audio=False
+    )
+    (tmp_path / "in" / "audio").mkdir()
+    soundfile.write(tmp_path / "in" / "audio" / "a.wav", [0.1] * 16_000, 16_000)
+    (tmp_path / "in" / "out.wav").symlink_to(tmp_path / "elsewhere.wav")
+    assert write_sample([path], 3, tmp_path / "page.html") == (3, 2)
+    page = (tmp_path / "page.html").read_text()
+    assert "leads out of" in page and "NUL" in page
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(write_manifest, tmp_path, monkeypatch, capsys):
+    wrong = write_manifest("b.jsonl", [{"domain": "noise"}], audio=False)
+    (tmp_path / "a.parquet").write_text("no Parquet")
+    command = ["manifest", "validate", tmp_path / "a.parquet", tmp_path / "none.jsonl", wrong]
+    monkeypatch.setattr("sys.argv", ["whisper-aut", *map(str, command)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capsys.readouterr().err
+    assert left.value.code == 2 and "not a whole Parquet file" in shown and "there is no manifest at" in shown
+    assert "'noise' is none of" in shown and "3 problem(s) found" in shown
+
+
 def test_a_broken_line_is_named_and_nothing_is_written(write_manifest, tmp_path):
     path = write_manifest("a.jsonl", [{"id": str(index)} for index in range(5)], audio=False)
     with path.open("a") as file:
@@ -135,6 +182,41 @@ def test_a_filter_keeps_what_meets_all_conditions_and_says_why_not(written, tmp_
     (row,) = _rows(tmp_path / f"some{ending}")
     assert (row["id"], row["speaker"]) == ("kept", "s")
     assert report.dropped == {"under 0.6 s": 1, "over 2 s": 1, "language not en": 1, "id to be dropped": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['["a", "b"]', '[{"id": "a"},\n {"id": "b", "why": 1}]', "a\nb\n", "\ufeffa\r\nb", '"a"\n"b"', '{"id": "a"}\nb'],
+)
+def test_ids_are_read_from_lines_rows_and_lists(tmp_path, text):
+    (tmp_path / "drop").write_text(text, encoding="utf-8")
+    assert read_ids(tmp_path / "drop") == {"a", "b"}
+
+
+@pytest.mark.parametrize("text", ['["a", ', '[["a"]]', "[null]", '{"id": null}', '{"name": "a"}', '["a"]\n["b"]'])
+def test_ids_that_are_none_are_refused(tmp_path, text):
+    (tmp_path / "drop").write_text(text)
+    with pytest.raises(ManifestError, match=r"has no id|are none"):
+        read_ids(tmp_path / "drop")
+
+
+def test_ids_that_no_row_has_are_told(write_manifest, tmp_path, monkeypatch, capsys):
+    path = write_manifest("a.jsonl", [{"id": "a"}, {"id": "b"}], audio=False)
+    (tmp_path / "drop.json").write_text('["a", "c", "d"]')
+    command = ["manifest", "filter", path, "--drop-ids", tmp_path / "drop.json", "--out", tmp_path / "b.jsonl"]
+    monkeypatch.setattr("sys.argv", ["whisper-aut", *map(str, command)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capsys.readouterr()
+    assert left.value.code == 0 and "1 id to be dropped" in shown.out and "note: 2 ids of" in shown.err
+    assert [row["id"] for row in _rows(tmp_path / "b.jsonl")] == ["b"]
+
+
+def test_a_manifest_is_not_merged_with_itself(write_manifest, tmp_path):
+    path = write_manifest("a.jsonl", [{"id": "a"}], audio=False)
+    with pytest.raises(ManifestError, match="given twice"):
+        merge_manifests([path, path], tmp_path / "b.jsonl")
+    assert not (tmp_path / "b.jsonl").exists()
 
 
 def test_what_a_manifest_leaves_out_has_its_default(written, tmp_path, ending):

@@ -238,6 +238,32 @@ def test_unreadable_clips_are_listed_and_too_many_stop_it(tmp_path):
     assert _files(unbroken) == _files(tmp_path / "out")
 
 
+def test_a_clip_that_a_link_leads_out_is_a_reject(tmp_path):
+    clips = _write_clips(tmp_path / "in", [{}, {"audio": "out.wav"}, {"audio": "circle.wav"}])
+    (tmp_path / "in" / "out.wav").symlink_to(tmp_path / "elsewhere.wav")
+    (tmp_path / "in" / "circle.wav").symlink_to(tmp_path / "in" / "circle.wav")
+    summary = pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0, max_reject_rate=1.0)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    assert summary["clips"] == 1 and "leads out" in rejects[0]["reason"] and "cannot be opened" in rejects[1]["reason"]
+
+
+def test_a_folder_without_a_finished_shard_is_begun_anew(tmp_path):
+    clips = _write_clips(tmp_path / "in", [{"audio": "none.wav"}])
+    with pytest.raises(ManifestError, match="none of 1 clips is readable"):
+        pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0)
+    mended = _write_clips(tmp_path / "in", [{}])
+    assert pack_manifests([mended], tmp_path / "out", SMALL, num_workers=0)["clips"] == 1
+    assert not check_shards(tmp_path / "out").problems
+
+
+def test_the_rate_holds_for_few_clips_too(tmp_path):
+    clips = _write_clips(tmp_path / "in", [{"audio": "none.wav"} if number % 3 else {} for number in range(23)])
+    with pytest.raises(ManifestError, match=r"15 of 23 clips are unreadable, more than --max-reject-rate=0.02"):
+        pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0)
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    assert pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0, max_reject_rate=0.7)["rejected"] == 15
+
+
 def test_nothing_readable_is_an_error(tmp_path):
     clips = _write_clips(tmp_path / "in", [{"audio": "none.wav"}] * 1)
     with pytest.raises(ManifestError, match="none of 1 clips is readable"):
@@ -247,12 +273,12 @@ def test_nothing_readable_is_an_error(tmp_path):
 def test_a_folder_of_something_else_is_refused(clips, tmp_path):
     pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0)
     assert pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0)["clips"] == 24  # done is done
-    with pytest.raises(ManifestError, match="begun with another shard_mb"):
+    with pytest.raises(ManifestError, match="begun with different shard_mb"):
         pack_manifests([clips], tmp_path / "out", PackSettings("flac", 0.2), num_workers=0)
-    with pytest.raises(ManifestError, match="begun with another audio_format"):
+    with pytest.raises(ManifestError, match="begun with different audio_format"):
         pack_manifests([clips], tmp_path / "out", PackSettings("opus", 0.1), num_workers=0)
     clips.write_text(clips.read_text().replace("Text 3", "Text three"))
-    with pytest.raises(ManifestError, match="begun with another manifests"):
+    with pytest.raises(ManifestError, match="begun with different manifests"):
         pack_manifests([clips], tmp_path / "out", SMALL, num_workers=0)
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "a.tar").touch()
@@ -351,6 +377,16 @@ def test_checks_find_offsets_that_point_elsewhere(packed):
     pq.write_table(table, packed / "manifest.parquet")
     problems = [problem for problem in check_shards(packed).problems if "audio:" in problem]
     assert len(problems) == 3 and "the member is of 'clip-1'" in problems[0]
+
+
+def test_a_row_that_is_wrong_does_not_hide_the_others(packed):
+    table = pq.read_table(packed / "manifest.parquet")
+    audio = table["audio"].to_pylist()
+    audio[0], audio[1] = "../x.tar#512:1", audio[2]
+    table = table.set_column(table.column_names.index("audio"), "audio", pa.array(audio))
+    pq.write_table(table, packed / "manifest.parquet")
+    problems = [problem for problem in check_shards(packed).problems if "audio:" in problem]
+    assert len(problems) == 2 and "climbs" in problems[0] and "the member is of" in problems[1]
 
 
 def test_verify_shards_on_the_command_line(packed):

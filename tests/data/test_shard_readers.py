@@ -188,7 +188,79 @@ def test_an_index_extracts_nothing_and_leaves_out_what_is_hostile(tmp_path):
     assert "symbolic link" in rejects["link.ogg"] and "leads out" in rejects["/abs/a.ogg"]
     assert "leads out" in rejects["../up.ogg"] and "no audio" in rejects["silent"]
     assert "no text" in rejects["hostile/dumb"] and "not readable" in rejects["hostile/bad"]
-    assert "no text" in rejects["hostile/broken"]
+    assert "no JSON" in rejects["hostile/broken"]
+
+
+def _rejects(path, entries, defaults=DEFAULTS):
+    """Ids that were kept, and reasons by id."""
+    _foreign(path, [*entries, ("good.ogg", _ogg()), ("good.txt", b"Good.")])
+    out = path.with_suffix(".jsonl")
+    index_shards([str(path)], out, defaults)
+    manifest = load_manifest(out)
+    rejects = out.with_name(f"{out.name}.rejects.jsonl")
+    told = [json.loads(line) for line in rejects.open()] if rejects.exists() else []
+    return [manifest.clip(row) for row in range(len(manifest))], {entry["id"]: entry["reason"] for entry in told}
+
+
+@pytest.mark.parametrize(
+    ("entries", "clip_id", "reason"),
+    [
+        ([("a.ogg", _ogg(8000)), ("a.ogg", _ogg()), ("a.txt", b"A.")], "a", "two members .ogg"),
+        ([("a.ogg", _ogg()), ("a.txt", b"A."), ("a.txt", b"B.")], "a", "two members .txt"),
+        ([("b.ogg", _ogg()), ("b.json", b'{"text": "B.", "id": "s/good"}')], "s/good", "is the id of"),
+        ([("a.ogg", _ogg()), ("a.txt", "Übung".encode("latin-1"))], "s/a", "not UTF-8"),
+        ([("a.ogg", _ogg()), ("a.txt", b"A" * (2**20 + 1))], "s/a", "bytes; at most"),
+        ([("a.ogg", _ogg()), ("a.json", b'{"text": "' + b"A" * 2**20 + b'"}')], "s/a", "bytes; at most"),
+        ([("a.ogg", _ogg()), ("a.json", b"[1]")], "s/a", "no object but list"),
+        ([("a.ogg", _ogg()), ("a.json", b"[" * 100_000)], "s/a", "no JSON"),
+        ([("a.ogg", _ogg()), ("a.json", b'{"text": "A.", "language": "klingon"}')], "s/a", "no language"),
+    ],
+)
+def test_an_index_leaves_out_what_is_double_or_no_text(tmp_path, entries, clip_id, reason):
+    clips, rejects = _rejects(tmp_path / "s.tar", entries)
+    assert len(clips) == 1 and reason in rejects[clip_id]
+
+
+def test_one_audio_in_two_formats_is_one_clip(tmp_path):
+    clips, rejects = _rejects(tmp_path / "s.tar", [("a.ogg", _ogg()), ("a.oga", _ogg()), ("a.txt", b"A.")])
+    assert [clip.id for clip in clips] == ["s/a", "s/good"] and "another format" in rejects["a.oga"]
+
+
+def test_an_index_has_plain_texts(tmp_path):
+    clips, _ = _rejects(
+        tmp_path / "s.tar",
+        [("a.ogg", _ogg()), ("a.txt", b"\xef\xbb\xbfOne\0\r\ntwo.\r\n"),
+         ("b.ogg", _ogg()), ("b.json", b'{"text": "B\\u0000.", "id": "x\\ud800y", "source": "a\\nb"}')],
+    )  # fmt: skip
+    assert [clip.text for clip in clips[:2]] == ["One two.", "B."]
+    assert clips[1].id == "xy" and clips[1].source == "a b"
+
+
+def test_an_index_refuses_a_shard_twice_an_unknown_language_and_another_ending(tmp_path):
+    _foreign(tmp_path / "s.tar", [("a.ogg", _ogg()), ("a.txt", b"A.")])
+    (tmp_path / "link.tar").symlink_to(tmp_path / "s.tar")
+    out = tmp_path / "i.jsonl"
+    for other in ("s.tar", "link.tar"):
+        with pytest.raises(ManifestError, match="given twice"):
+            index_shards([str(tmp_path / "s.tar"), str(tmp_path / other)], out, DEFAULTS)
+    with pytest.raises(ManifestError, match="given twice"):
+        index_shards(["memory://i/a.tar"] * 2, out, DEFAULTS)
+    with pytest.raises(ManifestError, match="'klingon' is no language"):
+        index_shards([str(tmp_path / "s.tar")], out, IndexDefaults("speech", language="klingon"))
+    with pytest.raises(ManifestError, match="ends in"):
+        index_shards([str(tmp_path / "none.tar")], tmp_path / "i.csv", DEFAULTS)
+    with pytest.raises(ManifestError, match="a file is where a folder is wanted"):
+        index_shards([str(tmp_path / "s.tar")], tmp_path / "s.tar" / "i.jsonl", DEFAULTS)
+
+
+def test_an_index_of_nothing_says_what_to_look_at(tmp_path):
+    (tmp_path / "zeros.tar").write_bytes(bytes(10_240))
+    with pytest.raises(ManifestError, match="no files in samples") as raised:
+        index_shards([str(tmp_path / "zeros.tar")], tmp_path / "i.jsonl", DEFAULTS)
+    assert "--text-field" not in str(raised.value)
+    _foreign(tmp_path / "s.tar", [("a.ogg", _ogg()), ("a.json", b'{"caption": "A."}')])
+    with pytest.raises(ManifestError, match="check --text-field"):
+        index_shards([str(tmp_path / "s.tar")], tmp_path / "i.jsonl", DEFAULTS)
 
 
 def test_a_cut_off_shard_is_named(tmp_path):

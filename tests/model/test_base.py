@@ -15,7 +15,8 @@ from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.features import LogMel
 from whisper_aut.data.manifest import load_manifest
 from whisper_aut.errors import BaseModelError
-from whisper_aut.model.base import load_base, load_encoder, weights_sha256
+from whisper_aut.model.base import load_base, load_encoder
+from whisper_aut.model.hashes import weights_sha256
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,7 @@ def make_task(name: str, *results: ProtocolResult, num_groups: int = 300, **fiel
         "name": name,
         "folder": f"data/probe/{name}",
         "clips_sha256": "ab" * 32,
+        "audio_sha256": "ba" * 32,
         "metric": "accuracy",
         "split": "folds",
         "num_clips": 400,

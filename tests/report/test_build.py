@@ -135,7 +135,7 @@ def test_the_json_reads_back_equal(probe_json: Path, run_dir: Path, tmp_path: Pa
     report = Report.from_json(paths.json)
     del options["probe_json"]
     assert report == gather(ProbeReport.from_json(probe_json), probe_json, **options)
-    assert report.schema_version == 3
+    assert report.schema_version == 5
     assert report.gate.checks[0].task == "instruments" and not report.gate.passed
 
 

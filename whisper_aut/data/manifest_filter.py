@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,9 @@ import pyarrow.compute as pc
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_stream import Piece, moved_audio, read_pieces, read_schema, whole_manifest
+from whisper_aut.data.outputs import check_output
 from whisper_aut.data.row_checks import DEFAULTS
-from whisper_aut.errors import ManifestError
+from whisper_aut.errors import ManifestError, first_line
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,25 @@ class Conditions:
 
 @dataclass(frozen=True)
 class FilterReport:
-    """What was kept, and how many rows fell by which condition (a row by its first)."""
+    """What was kept, how many rows fell by which condition (a row by its first), and ids to drop that no row has."""
 
     kept: ManifestCounts
     dropped: dict[str, int]
+    not_found: frozenset[str] = frozenset()
 
 
 def filter_manifest(path: Path, out: Path, conditions: Conditions) -> FilterReport:
     """Write the rows of ``path`` that meet the conditions to ``out``.
 
     Raises:
-        ManifestError: the file cannot be read or written, no row is kept, or tokens cannot be counted.
+        ManifestError: the file cannot be read or written, ``out`` is the file itself, no row is kept, or tokens
+            cannot be counted.
         BaseModelError: the tokenizer cannot be read.
     """
+    check_output(out, [path])
+    for option, seconds in (("--min-sec", conditions.min_sec), ("--max-sec", conditions.max_sec)):
+        if seconds is not None and not math.isfinite(seconds):
+            raise ManifestError(f"{option} {seconds} is no number of seconds", remedy="give seconds, or leave it out")
     schema = read_schema(path)
     encoder = None
     if conditions.max_tokens is not None and "num_tokens" not in schema.names:
@@ -63,9 +72,10 @@ def filter_manifest(path: Path, out: Path, conditions: Conditions) -> FilterRepo
                 "the rows do not say how many tokens they have", where=str(path), remedy="add --tokenizer BASE"
             )
         encoder = TextEncoder(load_tokenizer(conditions.tokenizer_dir), DEFAULT_PROMPTS)
-    kept, dropped = ManifestCounts(), dict[str, int]()
+    kept, dropped, not_found = ManifestCounts(), dict[str, int](), set(conditions.drop_ids)
     with whole_manifest(out, schema) as writer:
         for piece in read_pieces(path, schema):
+            not_found.difference_update(piece.table["id"].to_pylist() if not_found else ())
             keep = np.ones(len(piece.table), dtype=bool)
             for reason, passes in _tests(piece, conditions, encoder, keep):
                 falls = keep & ~passes
@@ -83,30 +93,48 @@ def filter_manifest(path: Path, out: Path, conditions: Conditions) -> FilterRepo
         if not kept.clips:
             why = ", ".join(f"{count} by {reason}" for reason, count in dropped.items()) or "it is empty"
             raise ManifestError(f"no row is kept: {why}", where=str(path), remedy="loosen the conditions")
-    return FilterReport(kept, dropped)
+    return FilterReport(kept, dropped, frozenset(not_found))
 
 
 def read_ids(path: Path) -> frozenset[str]:
-    """Ids in a file, one a line, or rows of JSON with an ``id``.
+    """Ids in a file: one a line, plain or quoted, rows of JSON with an ``id``, or one JSON list of either.
 
     Raises:
         ManifestError: the file cannot be read, or a row has no id.
     """
-    found = set()
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.strip()
-                if text.startswith("{"):
-                    try:
-                        text = json.loads(text)["id"]
-                    except (ValueError, KeyError, TypeError):
-                        raise ManifestError("the row has no id", where=f"{path}:{number}", remedy="mend it") from None
-                if text:
-                    found.add(str(text))
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"the ids cannot be read: {error}", where=str(path), remedy="check the path") from None
+    if text.lstrip().startswith("["):
+        try:
+            return frozenset(
+                _id(one, f"{path}, entry {number}") for number, one in enumerate(json.loads(text), start=1)
+            )
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(
+                f"the ids begin as a JSON list and are none: {first_line(error)}",
+                where=str(path),
+                remedy="mend it, or write one id a line",
+            ) from None
+    found = set()
+    for number, line in enumerate(text.split("\n"), start=1):
+        given: Any = line.strip()
+        if given.startswith(("{", '"')):
+            try:
+                given = json.loads(given)
+            except (ValueError, RecursionError):
+                given = None
+        if given != "":
+            found.add(_id(given, f"{path}:{number}"))
     return frozenset(found)
+
+
+def _id(given: Any, where: str) -> str:
+    found = given.get("id") if isinstance(given, dict) else given
+    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
+        raise ManifestError("the row has no id", where=where, remedy="mend it")
+    return str(found)
 
 
 _Mask = npt.NDArray[np.bool_]

@@ -20,6 +20,7 @@ from whisper_aut.data.manifest_stream import (
     unify,
     whole_manifest,
 )
+from whisper_aut.data.outputs import check_distinct, check_output
 from whisper_aut.errors import ManifestError
 
 
@@ -32,9 +33,12 @@ def merge_manifests(paths: Sequence[Path], out: Path, *, prefix_ids: bool = Fals
         prefix_ids: put the file's name before every id.
 
     Raises:
-        ManifestError: an id stands twice (both places are named), domains differ, or a file cannot be read.
+        ManifestError: an id stands twice (both places are named), a file is given twice or is ``out``, domains differ,
+            or a file cannot be read.
     """
     check_suffix(out)
+    check_output(out, paths)
+    check_distinct(paths)
     schema = pa.schema([])
     for path in paths:
         schema = unify(schema, read_schema(path), path)

@@ -19,6 +19,7 @@ from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokeniz
 from whisper_aut.data.manifest import Clip, Manifest, load_manifest, read_manifest
 from whisper_aut.data.manifest_counts import Histogram, duration_histogram, text_histogram
 from whisper_aut.data.row_checks import Problem
+from whisper_aut.data.rows import MAX_PROBLEMS
 from whisper_aut.errors import AudioError, ManifestError
 from whisper_aut.progress import track
 
@@ -63,9 +64,14 @@ def validate_manifest(
     text_encoder = TextEncoder(load_tokenizer(tokenizer_dir), prompts) if tokenizer_dir else None
     manifest, problems = read_manifest(path)
     broken = {problem.where for problem in problems}  # a row that is wrong already is not looked at again
-    rows = (row for row in range(len(manifest)) if not broken or manifest.where(row) not in broken)
-    for row in track(rows, f"validate {path.name}", total=len(manifest), unit="clips", enabled=show_progress):
-        clip = manifest.clip(row)
+    clips = track(manifest.clips(), f"validate {path.name}", total=len(manifest), unit="clips", enabled=show_progress)
+    for row, clip in enumerate(clips):
+        if broken and manifest.where(row) in broken:
+            continue
+        if len(problems) >= MAX_PROBLEMS:  # the list would grow with the manifest
+            what = f"more than {MAX_PROBLEMS} problems; what follows was not looked at"
+            problems.append(Problem(manifest.where(row), "file", "", what))
+            break
         found = [_audio_length_problem(clip), _text_problem(clip, text_encoder), _path_problem(manifest, row)]
         if check_audio and found[2] is None:
             found.append(_audio_problem(manifest, row, clip))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whisper_aut.data.manifest_file import check_suffix, readable
+from whisper_aut.data.outputs import writing
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError, first_line
-from whisper_aut.files import whole_file
+from whisper_aut.files import real_path, whole_file
 
 PIECE_ROWS = 65_536  # of a row group: some MB, the memory that a stream takes
 _FEW_VALUES = ("domain", "source", "language", "split", "license")  # columns worth a dictionary
@@ -39,8 +41,12 @@ class Piece:
         return f"{self.path}:{self.lines[index] if self.lines is not None else self.first + index}"
 
 
-def read_schema(path: Path) -> pa.Schema:
+def read_schema(path: Path, required: Sequence[str] = REQUIRED) -> pa.Schema:
     """Columns and types of a manifest; a JSONL is read through for them.
+
+    Args:
+        path: JSONL or Parquet.
+        required: columns that must be there.
 
     Raises:
         ManifestError: it cannot be read, or lacks a required column.
@@ -52,12 +58,13 @@ def read_schema(path: Path) -> pa.Schema:
             schema = pa.schema([])
             for piece in _read_jsonl(path, None):
                 schema = unify(schema, piece.table.schema, path)
-    missing = [name for name in REQUIRED if name not in schema.names]
+    missing = [name for name in required if name not in schema.names]
     if missing:
         raise ManifestError(f"the manifest has no column {', '.join(missing)}", where=str(path), remedy="add it")
     # JSON's 0 and 1 are whole numbers; seconds are not.
     for name in ("offset_sec", "duration_sec"):
-        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.float64()))
+        if name in schema.names:
+            schema = schema.set(schema.get_field_index(name), pa.field(name, pa.float64()))
     return pa.schema([pa.field(name, _plain(schema.field(name).type)) for name in schema.names])
 
 
@@ -103,7 +110,8 @@ def read_pieces(path: Path, schema: pa.Schema | None = None) -> Iterator[Piece]:
         if path.suffix == ".parquet":
             first = 1
             with pq.ParquetFile(path, memory_map=True) as file:
-                for batch in file.iter_batches(batch_size=PIECE_ROWS):
+                wanted = [name for name in schema.names if name in file.schema_arrow.names]
+                for batch in file.iter_batches(batch_size=PIECE_ROWS, columns=wanted):
                     table = _conform(pa.Table.from_batches([batch]), schema, f"{path}:{first}")
                     yield Piece(path, table, first)
                     first += len(table)
@@ -161,17 +169,14 @@ def whole_manifest(path: Path, schema: pa.Schema) -> Iterator[ManifestWriter]:
         ManifestError: the ending is another one, or the file cannot be written.
     """
     check_suffix(path)
-    try:
-        with whole_file(path) as file:
-            writer = ManifestWriter(file, schema, parquet=path.suffix == ".parquet")
-            try:
-                yield writer
-            except BaseException:
-                writer.abandon()
-                raise
-            writer.close()
-    except OSError as error:
-        raise ManifestError(f"the manifest cannot be written: {error}", where=str(path), remedy="make room") from None
+    with writing(path, "the manifest"), whole_file(path) as file:
+        writer = ManifestWriter(file, schema, parquet=path.suffix == ".parquet")
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.close()
 
 
 def moved_audio(piece: Piece, folder: Path) -> pa.Table:
@@ -180,8 +185,8 @@ def moved_audio(piece: Piece, folder: Path) -> pa.Table:
     Raises:
         ManifestError: a relative path leaves the manifest's own folder: made absolute, that would be hidden.
     """
-    home = piece.path.parent.resolve()
-    if folder.resolve() == home:
+    home = real_path(piece.path.parent)
+    if real_path(folder) == home:
         return piece.table
     inside: dict[str, bool] = {}
     moved = []
@@ -192,10 +197,10 @@ def moved_audio(piece: Piece, folder: Path) -> pa.Table:
         file = audio.partition("#")[0]  # of a shard, with where in it the clip lies
         parent, _, name = file.rpartition("/")
         if parent not in inside:
-            inside[parent] = (home / parent).resolve().is_relative_to(home)
+            inside[parent] = real_path(home / parent).is_relative_to(home)
         path = home / file
         leaves = not inside[parent] or name == ".." or ".." in parent.split("/") or "\0" in audio
-        if leaves or (path.is_symlink() and not path.resolve().is_relative_to(home)):
+        if leaves or (path.is_symlink() and not real_path(path).is_relative_to(home)):
             raise ManifestError(f"audio '{audio}' leads out of {home}", where=piece.where(index), remedy=_AGAIN)
         moved.append(os.fspath(home / audio))
     column = piece.table.schema.get_field_index("audio")
@@ -215,12 +220,35 @@ def _read_jsonl(path: Path, schema: pa.Schema | None) -> Iterator[Piece]:
                     names = list(dict.fromkeys(name for row in rows for name in row))
                     table = pa.table({name: [row.get(name) for row in rows] for name in names})
             except (pa.ArrowException, OverflowError) as error:
-                where = f"{path}:{lines[0]} to {lines[-1]}"
+                line, column = _first_misfit(rows, lines, schema)
                 raise ManifestError(
-                    f"a value has another type: {first_line(error)}", where=where, remedy=_AGAIN
+                    f"a value{column} has another type: {first_line(error)}", where=f"{path}:{line}", remedy=_AGAIN
                 ) from None
             yield Piece(path, table if schema is None else _conform(table, schema, f"{path}:{lines[0]}"), first, lines)
             first += len(some)
+
+
+def _first_misfit(rows: Sequence[dict[str, Any]], lines: Sequence[int], schema: pa.Schema | None) -> tuple[str, str]:
+    """The line of the first row that is not of the schema, or not of the type of those before it, and the column."""
+    for row, line in zip(rows, lines, strict=True) if schema is not None else ():
+        try:
+            pa.Table.from_pylist([row], schema=schema)
+        except (pa.ArrowException, OverflowError):
+            return str(line), ""
+    for name in dict.fromkeys(name for row in rows for name in row) if schema is None else ():
+        values = [row.get(name) for row in rows]
+        if not _has_type(values):
+            fewest = bisect_left(range(len(values)), True, key=lambda stop: not _has_type(values[: stop + 1]))
+            return str(lines[fewest]), f" of column {name}"
+    return f"{lines[0]} to {lines[-1]}", ""
+
+
+def _has_type(values: list[Any]) -> bool:
+    try:
+        pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return True
 
 
 def _parsed(line: bytes, where: str) -> dict[str, Any]:

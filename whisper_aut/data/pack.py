@@ -32,7 +32,7 @@ from whisper_aut.data.pack_workers import Job, encoded_clips
 from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
 from whisper_aut.data.tarfiles import BLOCK, END, packed
 from whisper_aut.errors import EnvironmentProblem, ManifestError
-from whisper_aut.files import whole_file, write_whole
+from whisper_aut.files import file_sha256, whole_file, write_whole
 from whisper_aut.progress import Progress
 
 MANIFEST, SUMS, RECORD, REJECTS, _ASIDE = "manifest.parquet", "SHA256SUMS", "pack.json", "rejects.jsonl", ".packing"
@@ -156,10 +156,13 @@ def _check_record(out: Path, record: dict[str, Any]) -> None:
         found = json.loads(path.read_text("utf-8"))
     except ValueError:
         found = None
-    if found != record:
+    if found != record and not any(out.glob("*.tar")) and not (out / MANIFEST).exists():
+        shutil.rmtree(out / _ASIDE, ignore_errors=True)
+        write_whole(path, json.dumps(record, indent=1) + "\n")  # nothing was finished: begun anew
+    elif found != record:
         differing = [key for key, value in record.items() if not isinstance(found, dict) or found.get(key) != value]
         raise ManifestError(
-            f"the folder was begun with another {', '.join(differing) or 'version'}",
+            f"the folder was begun with different {', '.join(differing) or 'settings'}",
             where=str(path),
             remedy="give the manifests and options of then, or an empty folder",
         )
@@ -185,6 +188,7 @@ def _pack(
             finished.append(totals)
     finally:
         clips.close()
+    quarantine.check()
     return finished
 
 
@@ -306,8 +310,7 @@ def _finish(source: PackSource, out: Path, shards: list[_Totals]) -> None:
         rejects = [entry for shard in shards for entry in shard.rejects]
         lines = [json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in rejects]
         write_whole(out / REJECTS, "".join(lines))
-    with (out / MANIFEST).open("rb") as file:
-        sums = [(hashlib.file_digest(file, "sha256").hexdigest(), MANIFEST)]
+    sums = [(file_sha256(out / MANIFEST), MANIFEST)]
     sums += [(shard.sha256, shard_name(number)) for number, shard in enumerate(shards)]
     write_whole(out / SUMS, "".join(f"{digest}  {name}\n" for digest, name in sums))
 

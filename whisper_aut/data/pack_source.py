@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.data.encode import Encoded
+from whisper_aut.data.locate import AudioSource
 from whisper_aut.data.manifest import Manifest, duplicates, load_manifest
 from whisper_aut.data.other_columns import joined, other_columns
 from whisper_aut.data.pack_workers import Job
@@ -66,7 +67,11 @@ class PackSource:
         for row in range(first_row, len(self)):
             manifest, of_manifest = self._place(row)
             clip = manifest.clip(of_manifest)
-            source = manifest.audio_source(of_manifest)
+            source: AudioSource | str
+            try:
+                source = manifest.audio_source(of_manifest)
+            except ManifestError as error:
+                source = error.what
             yield Job(row, clip.id, source, clip.offset_sec, clip.duration_sec)
 
     def packed_row(self, row: int, encoded: Encoded) -> dict[str, Any]:

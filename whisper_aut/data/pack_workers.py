@@ -25,11 +25,11 @@ _TASKS_AHEAD = 3  # of each process
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One clip to encode: ``row`` comes back with the result."""
+    """One clip to encode: ``row`` comes back with the result; where ``source`` is a text, it says why there is none."""
 
     row: int
     clip_id: str
-    source: AudioSource
+    source: AudioSource | str
     offset_sec: float
     duration_sec: float
 
@@ -82,6 +82,8 @@ def _encode_task(task: list[Job], audio_format: AudioFormat) -> list[tuple[Job, 
 
 
 def _encode(job: Job, audio_format: AudioFormat) -> Encoded | str:
+    if isinstance(job.source, str):
+        return job.source
     try:
         waveform = read_waveform(
             job.source, offset_sec=job.offset_sec, duration_sec=job.duration_sec, clip_id=job.clip_id

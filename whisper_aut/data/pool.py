@@ -53,8 +53,7 @@ class Pool:
 
     def starts(self) -> list[int]:
         """Where each manifest's clips begin in the pool, and the pool's end."""
-        ends = np.cumsum([0, *map(len, self.manifests)]).astype(np.uint64)
-        return [int(place) for place in np.searchsorted(self.rows, ends)]
+        return list(map(int, places(self.rows, np.cumsum([0, *map(len, self.manifests)]))))
 
     def parts(self) -> Iterator[tuple[int, ClipTable, npt.NDArray[np.int64]]]:
         """(number of a manifest, its table, rows of it that are in the pool), a million rows of the pool at once."""
@@ -72,3 +71,8 @@ class Pool:
                 return manifest, place
             place -= len(manifest)
         raise IndexError(row)
+
+
+def places(rows: npt.NDArray[np.uint32], values: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Where ``values`` would stand in ``rows``, which ascend; in their own type, else NumPy copies all of them."""
+    return np.searchsorted(rows, np.asarray(values).astype(rows.dtype))

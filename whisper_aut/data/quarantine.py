@@ -72,7 +72,16 @@ class Quarantine:
         if entries and write:
             with self.path.open("a", encoding="utf-8") as ledger:
                 ledger.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
-        if self.num_read >= MIN_CLIPS_READ and self.num_unreadable > self.max_rate * self.num_read:
+        if self.num_read >= MIN_CLIPS_READ:
+            self.check()
+
+    def check(self) -> None:
+        """Hold the rate over all that was read, however little: for the end, when no more comes.
+
+        Raises:
+            ManifestError: more than ``max_rate`` of the clips were unreadable.
+        """
+        if self.num_unreadable > self.max_rate * self.num_read:
             named = "; ".join(f"{entry.id} ({entry.where}): {entry.reason}" for entry in self._first)
             raise ManifestError(
                 f"{self.num_unreadable} of {self.num_read} clips are unreadable, more than "

@@ -20,6 +20,7 @@ OPTIONAL = ("source", "language", "split", "license")
 DEFAULTS = {"language": "en", "split": "train", "license": "unknown"}  # and the file's name for source
 NUMBERS = ("offset_sec", "duration_sec")
 MAX_DURATION_SEC = 86_400.0
+MAX_OFFSET_SEC = 7 * 86_400.0  # no file is read that lasts longer
 _DOMAINS = pa.array(DOMAINS, pa.large_string())
 
 
@@ -82,6 +83,8 @@ def check_values(
             yield from problems(name, pc.is_null(rows[name]), "is missing")
     for name in ("id", "audio", "text"):
         yield from problems(name, pc.equal(pc.binary_length(pc.utf8_trim_whitespace(rows[name])), 0), "is empty")
+    for name in ("id", "text"):
+        yield from problems(name, pc.match_substring(rows[name], "\0"), "holds a NUL character")
     domain, offset_sec, duration_sec = rows["domain"], rows["offset_sec"], rows["duration_sec"]
     known = pc.is_in(domain, value_set=_DOMAINS)
     unknown = pc.and_(pc.invert(known), pc.is_valid(domain))
@@ -90,6 +93,8 @@ def check_values(
         yield from problems(name, pc.invert(pc.is_finite(rows[name])), "{value} is not a finite number of seconds")
     yield from problems("offset_sec", _finite(offset_sec, pc.less(offset_sec, 0)), "{value} s lies before the audio")
     yield from problems("duration_sec", _finite(duration_sec, pc.less_equal(duration_sec, 0)), "{value} s is no length")
+    too_late = _finite(offset_sec, pc.greater(offset_sec, MAX_OFFSET_SEC))
+    yield from problems("offset_sec", too_late, "{value} s is more than a week; seconds are wanted, not samples")
     too_long = _finite(duration_sec, pc.greater(duration_sec, MAX_DURATION_SEC))
     yield from problems("duration_sec", too_long, "{value} s is more than a day; seconds are wanted, not samples")
     if manifest_domain is not None:

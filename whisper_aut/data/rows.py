@@ -125,6 +125,15 @@ def _filled(batch: pa.RecordBatch, path: Path) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its names came more than once; the last value is the one that is kept."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.doubled = [] if len(self) == len(names) else [name for name in self if names.count(name) > 1]
+
+
 def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Rows:
     """The block line by line, so that every problem gets its line."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
@@ -140,20 +149,19 @@ def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Ro
         try:
             text = raw.decode()
         except UnicodeDecodeError:
-            raise ManifestError(
-                "the manifest is not UTF-8",
-                where=where,
-                remedy="save it as UTF-8, e.g. iconv -f latin1 -t utf-8 (or -f utf-16)",
-            ) from None
+            what = "not UTF-8; save the manifest as UTF-8, e.g. iconv -f latin1 -t utf-8 (or -f utf-16)"
+            problems.append(Problem(where, "row", "", what))
+            continue
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_Object)
         except (ValueError, RecursionError) as error:  # ValueError alone: a number of thousands of digits
             problems.append(Problem(where, "row", "", f"not JSON: {error}"))
             continue
-        if not isinstance(row, dict):
+        if not isinstance(row, _Object):
             problems.append(Problem(where, "row", "", f"not a JSON object but {type(row).__name__}"))
             continue
         found = list(check_types(row, where))
+        found += [Problem(where, name, "", "stands twice in the row") for name in row.doubled if name in columns]
         problems += found
         if not found:
             lines.append(line)

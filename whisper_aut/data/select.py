@@ -14,7 +14,7 @@ from whisper_aut.constants import MAX_TOKENS, SAMPLE_RATE, Domain, num_samples_o
 from whisper_aut.data.captions import TextEncoder, too_long_text
 from whisper_aut.data.manifest import Manifest, duplicates
 from whisper_aut.data.permutation import derive_key, mix
-from whisper_aut.data.pool import Pool
+from whisper_aut.data.pool import Pool, places
 from whisper_aut.data.table_cache import is_remembered, remember
 from whisper_aut.errors import ManifestError
 
@@ -69,7 +69,7 @@ def select(
     train = rows[:num_rows]
     if not len(held_out) and data.holdout_clips:
         held_out = np.sort(best.rows)
-        train = np.delete(train, np.searchsorted(train, held_out))
+        train = np.delete(train, places(train, held_out))
     if not len(train):
         raise ManifestError(
             f"domain {domain} has {num_usable} usable clip(s), and none is left to train on",
@@ -185,7 +185,7 @@ def _num_samples(manifests: tuple[Manifest, ...], rows: npt.NDArray[np.uint32]) 
     for manifest in manifests:
         for start, (samples,) in manifest.table.chunks("num_samples"):
             first = offset + start
-            begin, end = np.searchsorted(rows, np.array([first, first + len(samples)], dtype=np.uint64))
+            begin, end = places(rows, [first, first + len(samples)])
             lengths[begin:end] = samples[rows[begin:end].astype(np.int64) - first]
         offset += len(manifest)
     return np.maximum(lengths, 1, out=lengths)

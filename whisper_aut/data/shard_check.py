@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from whisper_aut.data.locate import AudioBytes
-from whisper_aut.data.manifest import Clip, Manifest, load_manifest
+from whisper_aut.data.manifest import Clip, Manifest, read_manifest
 from whisper_aut.data.pack import MANIFEST, SUMS
 from whisper_aut.data.pack_source import shard_key
 from whisper_aut.data.tarfiles import BLOCK, TarError, parse_header
 from whisper_aut.errors import ManifestError
+from whisper_aut.files import file_sha256
 from whisper_aut.progress import track
 
 _SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\0]+)")
@@ -32,17 +32,19 @@ def check_shards(folder: Path, *, show_progress: bool = False) -> ShardReport:
     """Read every shard of ``folder`` once, and look up the member of every row of its manifest.
 
     Raises:
-        ManifestError: there are no sums, or the manifest cannot be read.
+        ManifestError: there are no sums, or the manifest as a whole cannot be read.
     """
     sums = _sums(folder / SUMS)
     present = {path.name for path in folder.glob("*.tar")}
     problems = [f"{folder / name}: is not in {SUMS}" for name in sorted(present - set(sums))]
     for name, expected in track(sums.items(), "check sums", total=len(sums), unit="files", enabled=show_progress):
         problems += _sum_problem(folder / name, expected)
-    manifest = load_manifest(folder / MANIFEST)
+    manifest, wrong = read_manifest(folder / MANIFEST)
+    problems += map(str, wrong)
+    broken = {problem.where for problem in wrong}  # said already
     rows = range(len(manifest))
     for row in track(rows, "check members", total=len(rows), unit="clips", enabled=show_progress):
-        if (found := _member_problem(manifest, row)) is not None:
+        if manifest.where(row) not in broken and (found := _member_problem(manifest, row)) is not None:
             problems.append(f"{manifest.where(row)}: audio: {found} (clip {manifest.clip(row).id})")
     summary = {"folder": str(folder), "shards": len(present), "clips": len(manifest), "problems": len(problems)}
     return ShardReport(problems, summary)
@@ -66,8 +68,7 @@ def _sums(path: Path) -> dict[str, str]:
 
 def _sum_problem(path: Path, expected: str) -> Iterator[str]:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         yield f"{path}: cannot be read: {error.strerror}"
         return

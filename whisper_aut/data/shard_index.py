@@ -2,8 +2,9 @@
 
 Members that share a name up to its first dot are one sample, as in WebDataset: ``KEY.flac`` (or another format),
 ``KEY.txt`` and ``KEY.json``. The text is the ``.txt``, else a field of the ``.json``; what else the ``.json`` says
-under the names of a manifest's columns is believed, too. Samples without audio or text become rejects, as do links,
-devices and names that lead out of the archive.
+under the names of a manifest's columns is believed, too. Texts are made plain as a build makes them. Samples without
+audio or text, of doubled names or ids or of a language that Whisper does not know become rejects, as do links, devices
+and names that lead out of the archive.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ import pyarrow.parquet as pq
 from whisper_aut.constants import Domain
 from whisper_aut.data.audio import audio_duration_sec
 from whisper_aut.data.locate import MAX_AUDIO_BYTES, AudioBytes, is_url
+from whisper_aut.data.manifest_file import check_suffix
+from whisper_aut.data.outputs import check_distinct, check_output, writing
 from whisper_aut.data.quarantine import QuarantineEntry
+from whisper_aut.data.sources.cleanup import plain
+from whisper_aut.data.sources.clips import whisper_languages
 from whisper_aut.data.tarfiles import Member, TarError, members
 from whisper_aut.errors import AudioError, ManifestError, first_line
-from whisper_aut.files import whole_file, write_whole
+from whisper_aut.files import real_path, whole_file, write_whole
 from whisper_aut.progress import track
 
 AUDIO_ENDINGS = ("flac", "wav", "ogg", "oga", "opus", "mp3")
 _MAX_TEXT_BYTES = 2**20
+_NO_TEXT = "there is no text"
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class IndexDefaults:
 @dataclass
 class _Sample:
     key: str
+    endings: set[str] = field(default_factory=set)
+    doubled: str = ""  # ending of a member that is there twice: nobody knows which belongs to which
+    again: list[str] = field(default_factory=list)  # endings of the same audio in other formats
     audio: list[tuple[str, Member]] = field(default_factory=list)  # (ending, member)
     text: Member | None = None
     told: Member | None = None
@@ -64,18 +73,28 @@ def index_shards(
     """Write a manifest of all clips in ``shards`` (paths or URLs) to ``out``, and what was left out beside it.
 
     Raises:
-        ManifestError: a shard is missing, damaged or cut off, or no clip was found.
+        ManifestError: a shard is missing, damaged, cut off or given twice, no clip was found, Whisper does not know the
+            language, or the manifest cannot be written.
         EnvironmentProblem: a URL's kind needs a package that is not installed.
     """
+    check_suffix(out)
+    _check_shards(shards, out)
+    if defaults.language not in whisper_languages():
+        raise ManifestError(
+            f"'{defaults.language}' is no language of Whisper", remedy="give its code as --language, e.g. en"
+        )
     rows: list[dict[str, Any]] = []
     rejects: list[QuarantineEntry] = []
+    seen: dict[str, str] = {}  # where each id stands
     for shard in track(shards, "index", total=len(shards), unit="shards", enabled=show_progress):
-        place = shard if is_url(shard) else str(Path(shard).resolve())
+        place = shard if is_url(shard) else str(real_path(Path(shard)))
         try:
             with _opened(place) as file:
-                for found in _rows(file, place, _written(place, out.parent.resolve()), defaults):
+                for found in _rows(file, place, _written(place, real_path(out.parent)), defaults):
                     if isinstance(found, QuarantineEntry):
                         rejects.append(found)
+                    elif (first := seen.setdefault(found["id"], found["audio"])) != found["audio"]:
+                        rejects.append(QuarantineEntry(found["id"], found["audio"], f"is the id of {first} too"))
                     else:
                         rows.append(found)
         except TarError as error:
@@ -83,13 +102,14 @@ def index_shards(
                 f"the shard is no whole tar archive: {error}", where=shard, remedy="copy it again, or leave it out"
             ) from None
     if not rows:
-        first = f"; the first reject: {rejects[0].where}: {rejects[0].reason}" if rejects else ""
-        raise ManifestError(f"no clip was found in {len(shards)} shard(s){first}", remedy="check --text-field")
-    _write(out, rows)
+        raise _none_found(len(shards), rejects)
     rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
-    rejects_path.unlink(missing_ok=True)
-    if rejects:
-        write_whole(rejects_path, "".join(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in rejects))
+    with writing(out, "the manifest"):
+        _write(out, rows)
+        rejects_path.unlink(missing_ok=True)
+        if rejects:
+            lines = [json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in rejects]
+            write_whole(rejects_path, "".join(lines))
     hours = sum(row["duration_sec"] for row in rows) / 3600
     return {
         "manifest": str(out),
@@ -99,6 +119,28 @@ def index_shards(
         "rejected": len(rejects),
         "rejects": str(rejects_path) if rejects else None,
     }
+
+
+def _check_shards(shards: Sequence[str], out: Path) -> None:
+    files = [Path(shard) for shard in shards if not is_url(shard)]
+    check_output(out, files)
+    check_distinct(files)
+    for number, shard in enumerate(shards):
+        if shard in shards[:number]:
+            raise ManifestError("the shard is given twice", where=shard, remedy="give it once")
+
+
+def _none_found(num_shards: int, rejects: Sequence[QuarantineEntry]) -> ManifestError:
+    what = f"no clip was found in {num_shards} shard(s)"
+    if not rejects:
+        return ManifestError(
+            f"{what}: they hold no files in samples", remedy="give tar shards as WebDataset has them: KEY.flac, KEY.txt"
+        )
+    first = next((entry for entry in rejects if _NO_TEXT in entry.reason), rejects[0])
+    return ManifestError(
+        f"{what}; {len(rejects)} rejects, such as {first.where}: {first.id}: {first.reason}",
+        remedy="check --text-field" if _NO_TEXT in first.reason else "mend the shards, or give others",
+    )
 
 
 @contextmanager
@@ -138,9 +180,13 @@ def _rows(
     for sample in _samples(file, place):
         if isinstance(sample, QuarantineEntry):
             yield sample
+        elif sample.doubled:
+            yield QuarantineEntry(sample.key, place, f"the sample has two members .{sample.doubled}")
         elif not sample.audio:
             yield QuarantineEntry(sample.key, place, "the sample has no audio that can be read")
         else:
+            for ending in sample.again:
+                yield QuarantineEntry(f"{sample.key}.{ending}", place, "the same audio is there in another format")
             for ending, member in sample.audio:
                 yield _row(file, place, written, sample, ending, member, defaults)
 
@@ -167,27 +213,37 @@ def _samples(file: BinaryIO, place: str) -> Iterator[_Sample | QuarantineEntry]:
 
 
 def _add(sample: _Sample, ending: str, member: Member) -> None:
+    if ending.lower() in sample.endings:
+        sample.doubled = ending
+    sample.endings.add(ending.lower())
     if ending.lower() == "txt":
         sample.text = member
     elif ending.lower() == "json":
         sample.told = member
     elif ending.lower().rpartition(".")[2] in AUDIO_ENDINGS:
-        sample.audio.append((ending, member))
+        tracks = {known.lower().rpartition(".")[0] for known, _ in sample.audio}
+        if ending.lower().rpartition(".")[0] in tracks:
+            sample.again.append(ending)
+        else:
+            sample.audio.append((ending, member))
 
 
 def _row(
     file: BinaryIO, place: str, written: str, sample: _Sample, ending: str, member: Member, defaults: IndexDefaults
 ) -> dict[str, Any] | QuarantineEntry:
-    told = _told(file, sample)
-    named = told.get("id")
-    clip_id = named if isinstance(named, str) and named.strip() else f"{Path(place).stem}/{sample.key}"
+    told, problem = _told(file, sample)
+    clip_id = _plain(told, "id") or f"{Path(place).stem}/{sample.key}"
     if len(sample.audio) > 1:
         clip_id += f"/{ending}"
     if member.size > MAX_AUDIO_BYTES:
         return QuarantineEntry(clip_id, place, f"the audio has {member.size} bytes; at most {MAX_AUDIO_BYTES}")
-    text = _text(file, sample, told, defaults.text_field)
-    if not text.strip():
-        return QuarantineEntry(clip_id, place, f"there is no text: neither .txt nor '{defaults.text_field}' in .json")
+    try:
+        text = _text(file, sample, told, defaults.text_field)
+    except _TextError as error:
+        return QuarantineEntry(clip_id, place, str(error))
+    if not text:
+        why = problem or f"neither .txt nor '{defaults.text_field}' in .json"
+        return QuarantineEntry(clip_id, place, f"{_NO_TEXT}: {why}")
     source = AudioBytes(place, member.offset, member.size)
     try:
         duration_sec = audio_duration_sec(source, clip_id=clip_id)
@@ -206,36 +262,53 @@ def _row(
         "license": defaults.license,
     }
     names = ("language", "split", "license") if defaults.source else ("source", "language", "split", "license")
-    return row | {name: told[name] for name in names if isinstance(told.get(name), str) and told[name]}
+    row |= {name: value for name in names if (value := _plain(told, name))}
+    if row["language"] not in whisper_languages():
+        return QuarantineEntry(clip_id, place, f"'{row['language']}' is no language of Whisper")
+    return row
 
 
-def _told(file: BinaryIO, sample: _Sample) -> dict[str, Any]:
+class _TextError(Exception):
+    """A text that cannot be used; the reason is the only argument."""
+
+
+def _told(file: BinaryIO, sample: _Sample) -> tuple[dict[str, Any], str]:
+    """What the .json says, and what is wrong with it."""
     if sample.told is None:
-        return {}
+        return {}, ""
     try:
-        told = json.loads(_small(file, sample.told))
-    except (ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
+        told = json.loads(_small(file, sample.told, "json"))
+    except _TextError as error:
+        return {}, str(error)
+    except (ValueError, RecursionError) as error:
+        return {}, f"the .json is no JSON: {first_line(error)}"
+    return (told, "") if isinstance(told, dict) else ({}, f"the .json is no object but {type(told).__name__}")
+
+
+def _plain(told: dict[str, Any], name: str) -> str:
+    value = told.get(name)
+    return plain(value) if isinstance(value, str) else ""
 
 
 def _text(file: BinaryIO, sample: _Sample, told: dict[str, Any], text_field: str) -> str:
-    if sample.text is not None:
-        return _small(file, sample.text).decode(errors="replace")
-    value = told.get(text_field)
-    return value if isinstance(value, str) else ""
+    if sample.text is None:
+        return _plain(told, text_field)
+    try:
+        return plain(_small(file, sample.text, "txt").decode())
+    except UnicodeDecodeError:
+        raise _TextError("the .txt is not UTF-8") from None
 
 
-def _small(file: BinaryIO, member: Member) -> bytes:
+def _small(file: BinaryIO, member: Member, ending: str) -> bytes:
+    if member.size > _MAX_TEXT_BYTES:
+        raise _TextError(f"the .{ending} has {member.size} bytes; at most {_MAX_TEXT_BYTES}")
     file.seek(member.offset)
-    return file.read(min(member.size, _MAX_TEXT_BYTES))
+    return file.read(member.size)
 
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     if out.suffix == ".parquet":
         with whole_file(out) as file:
             pq.write_table(pa.Table.from_pylist(rows), file)
-    elif out.suffix == ".jsonl":
-        write_whole(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     else:
-        raise ManifestError(f"a manifest ends in .jsonl or .parquet, not in '{out.suffix}'", where=str(out))
+        write_whole(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

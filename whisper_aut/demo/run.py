@@ -45,8 +45,11 @@ def run_demo(out_dir: Path, *, base: str, seed: int, overrides: Sequence[str]) -
         "probe", "--base", base, "--encoder", str(run / "export"), *tasks,
         "--out", str(report), "--seed", str(seed), "--precision", "bfloat16",
     )  # fmt: skip
+    evals = [part for name in NUM_PROBE_CLIPS for part in ("--eval", str(data / "probe" / name))]
+    _run("leakage", "--train", str(run), *evals, "--out", str(report / "leakage"))
     _run(
         "report", "--probe", str(report / "probe.json"), "--run", str(run), "--out", str(report),
+        "--leakage", str(report / "leakage" / "leakage.json"),
         "--note", _NOTE.format(seed=seed),
     )  # fmt: skip
     print(f"demo: all of it took {format_duration(time.monotonic() - begun_sec)}", file=sys.stderr)

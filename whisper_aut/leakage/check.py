@@ -20,17 +20,18 @@ from typing import Any
 
 import whisper_aut
 from whisper_aut.constants import SAMPLE_RATE
-from whisper_aut.files import write_whole
+from whisper_aut.data.outputs import check_output, writing
+from whisper_aut.files import file_sha256, write_whole
 from whisper_aut.leakage import confirm, index, landmarks, search
 from whisper_aut.leakage.page import render_page
 from whisper_aut.leakage.pairs import Pair
 from whisper_aut.leakage.search import Fingerprint, Heard
 from whisper_aut.leakage.sides import Segment, count_rows, manifest_segments, task_segments, write_without
-from whisper_aut.probe.tasks.labelled import Task
+from whisper_aut.probe.tasks.labelled import Task, hash_audio
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: what was listened to by SHA-256, leaks by manifest and task
 _MAX_NAMED = 1000  # unreadable clips that the summary names
 _NUM_CLOSEST = 5
 
@@ -40,6 +41,7 @@ class _Side:
     """What was listened to of one manifest or task."""
 
     name: str
+    sha256: str  # of a manifest's file; of a task's audio, as the probe has it
     clips: int = 0
     hours: float = 0.0
     unreadable: int = 0
@@ -62,7 +64,7 @@ class Leakage:
 class _Tally:
     """What is gathered while the streams run; it grows with what is wrong, not with what is read."""
 
-    sides: dict[str, dict[str, _Side]] = field(default_factory=lambda: {"train": {}, "eval": {}})
+    sides: dict[str, dict[str, _Side]]
     unreadable: list[dict[str, str]] = field(default_factory=list)
     leaks: list[Pair] = field(default_factory=list)
     suspicions: list[Pair] = field(default_factory=list)
@@ -70,7 +72,7 @@ class _Tally:
     num_guesses: int = 0
 
     def count(self, kind: str, segment: Segment, duration_sec: float, problem: str, *, silent: bool) -> None:
-        side = self.sides[kind].setdefault(segment.side, _Side(segment.side))
+        side = self.sides[kind][segment.side]
         side.clips += 1
         side.hours += duration_sec / 3600
         side.unreadable += bool(problem)
@@ -105,14 +107,23 @@ def check_leakage(
         show_progress: over both sides.
 
     Raises:
-        ManifestError: a manifest cannot be used.
+        ManifestError: a manifest cannot be used, or would be replaced, or the folder cannot be written.
         LoaderLost: a process was killed.
     """
+    clean = [_clean_path(out_dir, path, number, manifests) for number, path in enumerate(manifests)]
+    for out in clean:
+        check_output(out, manifests)
     num_rows = [count_rows(path) for path in manifests]
+    with writing(out_dir, "the check"):
+        out_dir.mkdir(parents=True, exist_ok=True)
     clips = task_segments(tasks)
-    tally = _Tally()
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".index") as scratch:
+    tally = _Tally(
+        {
+            "train": {str(path): _Side(str(path), file_sha256(path)) for path in manifests},
+            "eval": {task.name: _Side(task.name, hash_audio(task.clips)) for task in tasks},
+        }
+    )
+    with writing(out_dir, "the check"), tempfile.TemporaryDirectory(dir=out_dir, prefix=".index") as scratch:
         folder = Path(scratch)
         _index(folder, clips, tally, workers, show_progress)
         training = (segment for path in manifests for segment in manifest_segments(path))
@@ -122,14 +133,15 @@ def check_leakage(
     leaked: dict[Path, set[int]] = {path: set() for path in manifests}
     for pair in tally.leaks:
         leaked[Path(pair.train.side)].add(pair.train.row)
-    clean = [_clean_path(out_dir, path, number, manifests) for number, path in enumerate(manifests)]
     for path, out in zip(manifests, clean, strict=True):
         write_without(path, leaked[path], out)
     summary = _summary(tally, clean, leaked, workers)
-    write_whole(out_dir / "pairs.jsonl", "".join(_lines(tally.leaks + tally.suspicions)))
-    write_whole(out_dir / "leakage.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     page = out_dir / "leakage.html"
-    write_whole(page, render_page(summary, tally.leaks, tally.suspicions, num_players))
+    rendered = render_page(summary, tally.leaks, tally.suspicions, num_players)
+    with writing(out_dir, "the check"):
+        write_whole(out_dir / "pairs.jsonl", "".join(_lines(tally.leaks + tally.suspicions)))
+        write_whole(out_dir / "leakage.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+        write_whole(page, rendered)
     return Leakage(len(tally.leaks), len(tally.suspicions), leaked, tally.num_unreadable, page, clean)
 
 
@@ -208,5 +220,25 @@ def _summary(tally: _Tally, clean: Sequence[Path], leaked: dict[Path, set[int]],
         "train": [asdict(side) for side in tally.sides["train"].values()],
         "eval": [asdict(side) for side in tally.sides["eval"].values()],
         "unreadable": tally.unreadable,
-        "clean": {str(path): str(out) for path, out in zip(leaked, clean, strict=True)},
+        "leaked": _by_manifest_and_task(tally.leaks),
+        "clean": [
+            {"manifest": str(path), "path": str(out), "sha256": file_sha256(out)}
+            for path, out in zip(leaked, clean, strict=True)
+        ],
     }
+
+
+def _by_manifest_and_task(leaks: Sequence[Pair]) -> list[dict[str, Any]]:
+    by_sides: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in leaks:
+        by_sides[pair.train.side, pair.eval.side].append(pair)
+    return [
+        {
+            "train": train,
+            "eval": task,
+            "pairs": len(pairs),
+            "train_clips": len({pair.train.row for pair in pairs}),
+            "eval_clips": len({pair.eval.row for pair in pairs}),
+        }
+        for (train, task), pairs in by_sides.items()
+    ]

@@ -31,10 +31,11 @@ _SHORT_SAMPLES = SAMPLE_RATE
 _QUIET = 1e-6  # of the loudest block's power; digital silence has no phase
 _SILENT = 1e-10
 
-# In the middle (of logarithms) between 40,000 wrong guesses over real recordings, of which the best reached 8.7, 2.2
-# and 10, none in all three, and changed copies, of which the weakest had 23, 4 and 4; see docs/leakage.md. The two hums
-# of one machine that reached 8.7 had a margin of 1.2: each of the three keeps another kind of stranger out.
-MIN_CONFIDENCE = 12.0
+# In the middle (of logarithms) between 49,000 wrong guesses over real recordings, of which the best reached 13, 3.5 and
+# 10, none in all three, and changed copies, of which the weakest had 23, 4 and 4; see docs/leakage.md. Two hums of one
+# machine had support 10 and margin 1.2, the faint noise of two short words confidence 13 and support -1: each of the
+# three keeps another kind of stranger out.
+MIN_CONFIDENCE = 17.0
 MIN_MARGIN = 3.0
 MIN_SUPPORT = 3.5
 

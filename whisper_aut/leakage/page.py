@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
 from whisper_aut.constants import SAMPLE_RATE
+from whisper_aut.data.player import mp3_player
 from whisper_aut.errors import AudioError
 from whisper_aut.leakage.landmarks import Floats
 from whisper_aut.leakage.pairs import Pair
@@ -20,7 +18,6 @@ from whisper_aut.leakage.sides import Segment
 
 _EXCERPT_SEC = 8.0
 _LEVEL = 0.7  # excerpts are made equally loud: gain must not hide that two are alike
-_COMPRESSION = 0.8  # of libsndfile's MP3: about 40 kbit/s
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -159,10 +156,4 @@ def _excerpt(segment: Segment, start_sec: float, speed: float) -> Floats | None:
 def _player(wave: Floats | None) -> str:
     if wave is None or not len(wave):
         return "<br>(cannot be read)"
-    packed = io.BytesIO()
-    with soundfile.SoundFile(
-        packed, "w", SAMPLE_RATE, 1 if wave.ndim == 1 else 2, format="MP3", compression_level=_COMPRESSION
-    ) as file:
-        file.write(wave)
-    data = base64.b64encode(packed.getvalue()).decode()
-    return f'<audio controls preload="none" src="data:audio/mpeg;base64,{data}"></audio>'
+    return str(mp3_player(wave))

@@ -6,28 +6,28 @@ Manifests are read twice, to count and to listen, and never held: twenty million
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from whisper_aut.data.audio import read_waveform
-from whisper_aut.data.locate import AudioSource, is_url, locate
-from whisper_aut.data.manifest_file import readable
+from whisper_aut.data.locate import AudioSource, locate
+from whisper_aut.data.manifest_stream import moved_audio, read_pieces, read_schema, whole_manifest
 from whisper_aut.errors import ManifestError
-from whisper_aut.files import whole_file
+from whisper_aut.files import real_path
 from whisper_aut.leakage.ids import recording_ids
 from whisper_aut.leakage.landmarks import Floats
 from whisper_aut.probe.tasks.labelled import Task
 
-_COLUMNS = ("id", "audio", "offset_sec", "duration_sec", "source")
 _REQUIRED = ("id", "audio")
-_BATCH_ROWS = 4096
+_SCHEMA = pa.schema(
+    [(name, pa.float64() if name.endswith("_sec") else pa.string())
+     for name in (*_REQUIRED, "offset_sec", "duration_sec", "source")]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,16 @@ def task_segments(tasks: Sequence[Task]) -> list[Segment]:
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a manifest, every one checked.
+    """Rows of a manifest, every one checked, so that nothing is refused after hours of listening.
 
     Raises:
-        ManifestError: it cannot be read, has none, or a row has no id, no audio or a segment that is none.
+        ManifestError: it cannot be read, has none, a row has no id, no audio or a segment that is none, or the rows
+            could not be written again.
     """
     count = sum(1 for _ in manifest_segments(path))
     if not count:
         raise ManifestError("the manifest has no rows", where=str(path), remedy="leave it out")
+    read_schema(path, _REQUIRED)
     return count
 
 
@@ -86,56 +88,27 @@ def manifest_segments(path: Path) -> Iterator[Segment]:
     """The clips of a training manifest, JSONL or Parquet, in order.
 
     Raises:
-        ManifestError: as :func:`count_rows`.
+        ManifestError: it cannot be read, or a row has no id, no audio or a segment that is none.
     """
-    folder = path.parent.resolve()
-    with readable(path):
-        for number, (where, row) in enumerate(_jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)):
-            yield _segment(path, number, row, where, folder)
+    folder = real_path(path.parent)
+    for piece in read_pieces(path, _SCHEMA):
+        for index, row in enumerate(piece.table.to_pylist()):
+            yield _segment(path, piece.first - 1 + index, row, piece.where(index), folder)
 
 
 def write_without(path: Path, dropped: set[int], out: Path) -> None:
     """A copy of a manifest without the rows of the given numbers; all columns stay.
 
     Where the copy lies in another folder, relative paths of audio become absolute.
+
+    Raises:
+        ManifestError: it cannot be read or written.
     """
-    folder = path.parent.resolve()
-    moved = out.parent.resolve() != folder
-
-    def place(audio: str) -> str:
-        return str(folder / audio) if moved and not is_url(audio) else audio
-
-    with whole_file(out) as file:
-        if path.suffix == ".jsonl":
-            kept = (row for number, (_, row) in enumerate(_jsonl_rows(path)) if number not in dropped)
-            for row in kept:
-                file.write(json.dumps(row | {"audio": place(row["audio"])}, ensure_ascii=False).encode() + b"\n")
-        else:
-            _write_parquet(path, dropped, file, place)
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as file:
-        for line, text in enumerate(file, start=1):
-            if text.strip():
-                where = f"{path}:{line}"
-                try:
-                    row = json.loads(text)
-                except (ValueError, RecursionError) as error:
-                    raise ManifestError(f"not JSON: {error}", where=where, remedy="mend the row") from None
-                if not isinstance(row, dict):
-                    raise ManifestError("not a JSON object", where=where, remedy="mend the row")
-                yield where, row
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with pq.ParquetFile(path) as file:
-        wanted = [name for name in _COLUMNS if name in file.schema_arrow.names]
-        number = 0
-        for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}:{number}", row
+    schema = read_schema(path, _REQUIRED)
+    with whole_manifest(out, schema) as writer:
+        for piece in read_pieces(path, schema):
+            kept = [piece.first - 1 + index not in dropped for index in range(len(piece.table))]
+            writer.write(moved_audio(piece, out.parent).filter(pa.array(kept, pa.bool_())))
 
 
 def _segment(path: Path, number: int, row: dict[str, Any], where: str, folder: Path) -> Segment:
@@ -164,16 +137,3 @@ def _seconds(value: Any, name: str, where: str) -> float:
     if not is_number or not math.isfinite(value) or not 0 <= value < 1e7:
         raise ManifestError(f"{name} must be seconds, found {value!r:.80}", where=where, remedy="mend the row")
     return float(value)
-
-
-def _write_parquet(path: Path, dropped: set[int], file: Any, place: Callable[[str], str]) -> None:
-    with pq.ParquetFile(path) as source, pq.ParquetWriter(file, source.schema_arrow) as writer:
-        number = 0
-        for batch in source.iter_batches(_BATCH_ROWS):
-            keep = [number + row not in dropped for row in range(batch.num_rows)]
-            number += batch.num_rows
-            table = pa.Table.from_batches([batch]).filter(pa.array(keep))
-            column = table.schema.get_field_index("audio")
-            field = table.schema.field(column)
-            audio = pa.array([place(value) for value in table["audio"].to_pylist()], field.type)
-            writer.write_table(table.set_column(column, field, audio))

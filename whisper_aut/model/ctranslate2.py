@@ -8,9 +8,12 @@ have no bias, so that part of a fused bias is zero.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +21,7 @@ import numpy as np
 import torch
 
 from whisper_aut.errors import BaseModelError
+from whisper_aut.model.tensors import LazyTensors, TensorPlace
 
 BINARY_VERSION = 6
 SPECIFICATION = "WhisperSpec"
@@ -31,7 +35,7 @@ _ELEMENT_TYPES: dict[int, np.dtype[np.generic]] = {  # CTranslate2's DataType en
 _MAX_NAME_BYTES = 512
 _MAX_RANK = 4
 
-_OUTSIDE_LAYERS = {
+OUTSIDE_LAYERS = {
     "encoder/conv1/weight": "model.encoder.conv1.weight",
     "encoder/conv1/bias": "model.encoder.conv1.bias",
     "encoder/conv2/weight": "model.encoder.conv2.weight",
@@ -45,7 +49,7 @@ _OUTSIDE_LAYERS = {
     "decoder/layer_norm/beta": "model.decoder.layer_norm.bias",
 }
 # Within a layer: CTranslate2's name, Hugging Face's names (several where CTranslate2 fuses them, in order of rows).
-_INSIDE_LAYERS: dict[str, tuple[str, ...]] = {
+INSIDE_LAYERS: dict[str, tuple[str, ...]] = {
     "self_attention/linear_0": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "self_attention/linear_1": ("self_attn.out_proj",),
     "self_attention/layer_norm": ("self_attn_layer_norm",),
@@ -57,60 +61,103 @@ _INSIDE_LAYERS: dict[str, tuple[str, ...]] = {
     "ffn/linear_1": ("fc2",),
     "ffn/layer_norm": ("final_layer_norm",),
 }
-_LEAVES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+LEAVES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 _LAYER = re.compile(r"^(encoder|decoder)/layer_(\d+)/(.+)/(weight|bias|gamma|beta)$")
 _NUM_HEADS = re.compile(r"^(encoder|decoder)(/layer_\d+/(self_)?attention)?/num_heads$")
 
 
-def read_whisper(model_bin: Path) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-    """Read ``model.bin`` into float32 tensors under the names of ``WhisperForConditionalGeneration``.
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor of the file: where its bytes begin and what they mean."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    offset: int
+    path: Path
+
+    def array(self) -> np.ndarray:
+        """The values, read from the file."""
+        count = int(np.prod(self.shape, dtype=np.int64))
+        try:
+            found = np.fromfile(self.path, self.dtype, count, offset=self.offset)
+        except OSError as error:
+            raise BaseModelError(f"the weights cannot be read: {error}", where=str(self.path)) from None
+        if found.size != count:
+            raise _truncated(self.path)
+        return found.reshape(self.shape)
+
+
+def open_whisper(model_bin: Path) -> tuple[LazyTensors, dict[str, int]]:
+    """The tensors of ``model.bin`` as float32 under the names of ``WhisperForConditionalGeneration``, read one at a
+    time.
 
     Returns:
-        The state dict (without the tied ``proj_out.weight``) and the attention heads of ``encoder`` and ``decoder``.
+        Them (without the tied ``proj_out.weight``) and the attention heads of ``encoder`` and ``decoder``.
 
     Raises:
         BaseModelError: truncated, another format version, quantised weights or names that Whisper does not have.
     """
-    state: dict[str, torch.Tensor] = {}
+    places: dict[str, TensorPlace] = {}
     num_heads: dict[str, int] = {}
-    for name, array in _read_tensors(model_bin):
-        if match := _NUM_HEADS.match(name):
-            num_heads[match[1]] = int(array)
-        elif array.ndim:
-            for key, tensor in _rename(name, array, model_bin):
-                state[key] = tensor
-    return state, num_heads
+    for entry in _entries(model_bin):
+        if match := _NUM_HEADS.match(entry.name):
+            num_heads[match[1]] = int(entry.array())
+        elif entry.shape:
+            places |= _renamed(entry)
+    return LazyTensors(places), num_heads
 
 
-def _rename(name: str, array: np.ndarray, path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def read_whisper(model_bin: Path) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """All of :func:`open_whisper`, in memory."""
+    tensors, num_heads = open_whisper(model_bin)
+    return dict(tensors), num_heads
+
+
+def _renamed(entry: _Entry) -> dict[str, TensorPlace]:
+    name, path = entry.name, entry.path
     if name == "decoder/alignment_heads":  # word timestamps; no weight
-        return
-    if array.dtype.kind != "f":
+        return {}
+    if entry.dtype.kind != "f":
         raise BaseModelError(
-            f"tensor '{name}' is quantised ({array.dtype})",
+            f"tensor '{name}' is quantised ({entry.dtype})",
             where=str(path),
             remedy="convert Whisper with --quantization float16 or float32; training cannot start from int8",
         )
-    tensor = torch.from_numpy(array.astype(np.float32))
-    if name in _OUTSIDE_LAYERS:
-        yield _OUTSIDE_LAYERS[name], tensor
-        return
+    if name in OUTSIDE_LAYERS:
+        return {OUTSIDE_LAYERS[name]: TensorPlace(entry.shape, partial(_float32, entry))}
     match = _LAYER.match(name)
-    if match is None or match[3] not in _INSIDE_LAYERS:
+    if match is None or match[3] not in INSIDE_LAYERS:
         raise BaseModelError(
             f"tensor '{name}' is not part of a Whisper model", where=str(path), remedy="give a Whisper conversion"
         )
-    stack, layer, leaf = match[1], match[2], _LEAVES[match[4]]
-    targets = _INSIDE_LAYERS[match[3]]
-    for target, part in zip(targets, tensor.chunk(len(targets)), strict=True):
+    stack, layer, leaf = match[1], match[2], LEAVES[match[4]]
+    targets = INSIDE_LAYERS[match[3]]
+    if entry.shape[0] % len(targets):
+        raise BaseModelError(f"tensor '{name}' of shape {entry.shape} does not hold {targets}", where=str(path))
+    num_rows = entry.shape[0] // len(targets)
+    places = {}
+    for number, target in enumerate(targets):
+        rows = slice(number * num_rows, (number + 1) * num_rows)
         if target.endswith("k_proj") and leaf == "bias":
-            if bool(part.any()):
+            if entry.array()[rows].any():
                 raise BaseModelError(f"the key's part of '{name}' is not zero; this is not Whisper", where=str(path))
             continue
-        yield f"model.{stack}.layers.{layer}.{target}.{leaf}", part.clone()
+        places[f"model.{stack}.layers.{layer}.{target}.{leaf}"] = TensorPlace(
+            (num_rows, *entry.shape[1:]), partial(_rows, entry, rows)
+        )
+    return places
 
 
-def _read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _rows(entry: _Entry, rows: slice) -> torch.Tensor:
+    return _float32(entry)[rows].clone()
+
+
+def _float32(entry: _Entry) -> torch.Tensor:
+    return torch.from_numpy(entry.array().astype(np.float32))
+
+
+def _entries(path: Path) -> Iterator[_Entry]:
     with path.open("rb") as file:
         size = path.stat().st_size
         version = _unpack(file, "<I", path)
@@ -135,12 +182,14 @@ def _read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             dtype = _ELEMENT_TYPES.get(kind)
             if dtype is None:
                 raise BaseModelError(f"tensor '{name}' has unknown element type {kind}", where=str(path))
-            expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            expected = math.prod(shape) * dtype.itemsize
             if num_bytes != expected:
                 raise BaseModelError(f"tensor '{name}' has {num_bytes} bytes for shape {shape}", where=str(path))
-            if file.tell() + num_bytes > size:
+            offset = file.tell()
+            if offset + num_bytes > size:
                 raise _truncated(path)
-            yield name, np.frombuffer(_exactly(file, num_bytes, path), dtype).reshape(shape)
+            yield _Entry(name, shape, dtype, offset, path)
+            file.seek(offset + num_bytes)
 
 
 def _name(file: BinaryIO, path: Path) -> str:

@@ -15,7 +15,7 @@ from whisper_aut.probe.encoders.load import check_spec
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName
 from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.tasks.labelled import Task
-from whisper_aut.probe.tasks.registry import load
+from whisper_aut.probe.tasks.registry import load_all
 
 
 def choose_protocols(protocols: Sequence[ProtocolName], contexts: Sequence[Context]) -> list[tuple[Protocol, Context]]:
@@ -109,14 +109,8 @@ def load_tasks(specs: Sequence[Path | str], data_root: Path | None, refold_leaky
     """
     if not specs:
         raise ProbeError("no task is given", remedy="give a benchmark's name, or a folder with clips.jsonl")
-    loaded = [load(spec, data_root) for spec in specs]
+    loaded = load_all(specs, data_root)
     tasks = [refold(task) if refold_leaky else task for task in loaded]
-    for name, count in Counter(task.name for task in tasks).items():
-        if count > 1:
-            raise ProbeError(
-                f"{count} tasks are named '{name}'",
-                remedy="give each benchmark once, and rename folders: a task is named after its folder",
-            )
     for task in tasks:
         check_task(task)
     return tasks

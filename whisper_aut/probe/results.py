@@ -108,6 +108,7 @@ class TaskResult(Record):
     name: str
     folder: str
     clips_sha256: str = Field(description="Over ids, labels, folds, groups and audio bytes, in order")
+    audio_sha256: str = Field(default="", description="Over audio bytes alone, in any order; empty in older files")
     metric: Metric = Field(description="Accuracy; mAP, mean average precision, where clips may have several labels")
     split: Literal["folds", "fixed"] = Field(description="Every fold the test once, or train, valid, test")
     num_clips: int

@@ -32,7 +32,7 @@ from whisper_aut.probe.request import (
 )
 from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, ProtocolResult, TaskResult
 from whisper_aut.probe.splits import outer_splits, rows_tested
-from whisper_aut.probe.tasks.labelled import Task
+from whisper_aut.probe.tasks.labelled import Task, hash_audio
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
 
@@ -238,6 +238,7 @@ def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
         name=task.name,
         folder=str(task.folder),
         clips_sha256=task.clips_sha256,
+        audio_sha256=hash_audio(task.clips),
         metric=task.metric,
         split="fixed" if task.fixed else "folds",
         num_clips=len(task.clips),

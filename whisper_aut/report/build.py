@@ -15,9 +15,12 @@ from whisper_aut.report.beside import Side, hold_against
 from whisper_aut.report.content import Report, run_section
 from whisper_aut.report.gate import Gate, GateVerdict, judge
 from whisper_aut.report.html import render_html
+from whisper_aut.report.leakage import Check, judge_leakage, read_check
 from whisper_aut.report.markdown import render_markdown, terminal_table
 from whisper_aut.report.runlog import read_run
+from whisper_aut.report.speech import speech_section
 from whisper_aut.report.verdict import make_rows, summarise
+from whisper_aut.speech.results import SpeechReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ def build_report(
     out_dir: Path,
     gate: Gate | None = None,
     notes: Sequence[str] = (),
+    leakage: Sequence[Path] = (),
+    speech: Path | None = None,
     junit: Path | None = None,
 ) -> ReportPaths:
     """Write ``report.html``, ``report.md`` and ``report.json`` into ``out_dir``.
@@ -51,6 +56,8 @@ def build_report(
         out_dir: made where it is not there.
         gate: bounds on changes under strict/trimmed; none where None.
         notes: sentences for the reader, e.g. where the data of a demonstration come from.
+        leakage: files that the leakage check wrote.
+        speech: the file that `whisper-aut wer` wrote.
         junit: a file for the gate's checks as JUnit XML.
 
     Raises:
@@ -59,7 +66,9 @@ def build_report(
     """
     probe = ProbeReport.from_json(probe_json)
     check_answers(probe, probe_json)
-    report = gather(probe, probe_json, run_dir=run_dir, gate=gate or Gate(), notes=notes)
+    checks = [read_check(path) for path in leakage]
+    heard = SpeechReport.from_json(speech) if speech is not None else None
+    report = gather(probe, probe_json, run_dir=run_dir, gate=gate or Gate(), notes=notes, checks=checks, speech=heard)
     return _write(report, out_dir, junit)
 
 
@@ -104,7 +113,14 @@ def _write(report: Report, out_dir: Path, junit: Path | None) -> ReportPaths:
 
 
 def gather(
-    probe: ProbeReport, probe_json: Path, *, run_dir: Path | None, gate: Gate, notes: Sequence[str] = ()
+    probe: ProbeReport,
+    probe_json: Path,
+    *,
+    run_dir: Path | None,
+    gate: Gate,
+    notes: Sequence[str] = (),
+    checks: Sequence[Check] = (),
+    speech: SpeechReport | None = None,
 ) -> Report:
     """Everything that the report says, before it takes a form. Arguments and errors as in ``build_report``."""
     _check_finite(probe, probe_json)
@@ -121,6 +137,8 @@ def gather(
         summary=summarise(probe, rows),
         rows=rows,
         gate=judge(rows, gate),
+        leakage=judge_leakage(checks, probe.tasks, log.info if log else None),
+        speech=speech_section(speech, probe.encoders),
         notes=list(notes),
         missing=missing,
         probe=probe,

@@ -10,17 +10,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.results import ProbeReport, Record
 from whisper_aut.report.gate import GateVerdict
+from whisper_aut.report.leakage import LeakageVerdict
 from whisper_aut.report.runlog import Metrics, QuarantineLine, RunInfo, RunLog, StepLine, quarantine_by_reason
+from whisper_aut.report.speech import SpeechSection
 from whisper_aut.report.verdict import Row, Summary
 
-SCHEMA_VERSION = 3  # 3: scores by the metric of their task
+SCHEMA_VERSION = 5  # 5: speech kept
 MAX_CURVE_POINTS = 600  # a curve is a few hundred pixels wide; a run may have a million steps
 
 Points = list[tuple[float, float]]
@@ -34,6 +35,7 @@ class Curves(Record):
     smoothing_steps: int = Field(description="Time constant of the exponential average, in steps")
     lr: Points
     validation: dict[str, Points] = Field(description="Loss by domain")
+    wer: Points = Field(description="Word error rate of held-out speech in percent; empty where none was measured")
 
 
 class Throughput(Record):
@@ -81,7 +83,8 @@ class Report(Record):
     summary: Summary
     rows: list[Row]
     gate: GateVerdict
-    leakage: Literal["not checked"] = "not checked"
+    leakage: LeakageVerdict
+    speech: SpeechSection
     notes: list[str]
     missing: list[str] = Field(description="What a full report would have and this one has not")
     probe: ProbeReport
@@ -197,6 +200,7 @@ def _curves(metrics: Metrics) -> Curves:
         smoothing_steps=smoothing_steps,
         lr=_every_nth(lr),
         validation=validation,
+        wer=[(float(line.step), line.wer) for line in metrics.validations if line.wer is not None],
     )
 
 

@@ -11,7 +11,7 @@ from whisper_aut.report import figures
 from whisper_aut.report.confusions import changed_confusions
 from whisper_aut.report.content import Report, RunSection, is_noncommercial, is_unknown
 from whisper_aut.report.layer_figures import class_key, embedding_map, layer_charts
-from whisper_aut.report.markdown import LEAKAGE, number, spread_lines
+from whisper_aut.report.markdown import number, spread_lines
 from whisper_aut.report.verdict import p_text, several_encoders, signed
 
 
@@ -30,7 +30,6 @@ def render_html(report: Report) -> str:
         report=report,
         probe=report.probe,
         run=report.run,
-        leakage_text=LEAKAGE,
         several=several_encoders(report.rows),
         spread=spread_lines(report.rows),
         forest=figures.forest(report.rows),
@@ -91,6 +90,14 @@ def _training_figures(run: RunSection) -> dict[str, object]:
             title="Training loss over steps",
         ),
         "validation": figures.line_chart(domains, title="Validation loss by domain over steps"),
+        "wer": figures.line_chart(
+            [figures.Line("", "smoothed", curves.wer, marked=True)],
+            title="Word error rate of held-out speech over steps, in percent",
+            height=110,
+            from_zero=True,
+        )
+        if curves.wer
+        else "",
         "lr": figures.line_chart(
             [figures.Line("", "smoothed", curves.lr)],
             title="Learning rate over steps",

@@ -11,7 +11,9 @@ from whisper_aut.probe.results import LayerAnalysis
 from whisper_aut.progress import format_duration
 from whisper_aut.report.confusions import changed_confusions, told
 from whisper_aut.report.content import Report, RunSection, is_noncommercial
+from whisper_aut.report.speech import SpeechSection
 from whisper_aut.report.verdict import Row, p_text, several_encoders, signed
+from whisper_aut.speech.results import ALL_SOURCES
 
 COLUMNS = (
     "task", "metric", "clips", "classes", "protocol", "context",
@@ -21,10 +23,6 @@ RIGHT_ALIGNED = frozenset(
     {"clips", "classes", "base [95%]", "adapted [95%]", "Δ points [95%]", "detectable", "p", "p Holm"}
 )
 ENCODER = "encoder"  # a column that stands after the context where there are several
-LEAKAGE = (
-    "Whether audio of the probing tasks is also in the training data has not been checked. If it is, gains are "
-    "overstated; compare the sources below with the tasks before you believe them."
-)
 
 
 def table_columns(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -95,7 +93,8 @@ def render_markdown(report: Report) -> str:
         f"**{escape(report.summary.sentence)}**",
         report.summary.basis,
         _gate(report),
-        f"**Leakage: {report.leakage}.** {LEAKAGE}",
+        f"**Leakage: {report.leakage.status}.** {escape(report.leakage.sentence)}",
+        _list("What the leakage check says", report.leakage.details),
         _list("Read with care", report.summary.cautions),
         _list("Notes", report.notes),
         _list("Not in this report", report.missing),
@@ -111,6 +110,7 @@ def render_markdown(report: Report) -> str:
         _list("Confusions that changed most", _confusions(report)),
         _list("Protocols", sorted({_rule(report, row) for row in report.rows})),
         f"B{encoders[1:]}.",  # the base comes first
+        *_speech(report.speech),
         *(_layers(report.probe.layers) if report.probe.layers else []),
         *(_run(report.run) if report.run else []),
         "## How it was run",
@@ -228,6 +228,38 @@ def _run(run: RunSection) -> list[str]:
     return parts
 
 
+def _speech(speech: SpeechSection) -> list[str]:
+    parts = ["## Speech kept", escape(speech.sentence), _list("Read with care", speech.cautions)]
+    if speech.rows:
+        columns = ("metric", "source", "context", "model", "value [95%]", "Δ [95%]", "clips", "verdict")
+        right = {"value [95%]", "Δ [95%]", "clips"}
+        lines = [_line(columns), _line(["---:" if column in right else "---" for column in columns])]
+        for _, rows in speech.by_metric():
+            for row in rows:
+                change = row.delta_interval_text()
+                source = f"{row.domain}, all" if row.source == ALL_SOURCES else row.source
+                lines.append(
+                    _line(
+                        (
+                            row.metric,
+                            escape(source),
+                            row.context,
+                            row.role,
+                            f"{row.value_text()} [{', '.join(row.interval_text())}]",
+                            f"{row.delta_text()} [{', '.join(change)}]" if change else "",
+                            str(row.num_clips),
+                            row.verdict,
+                        )
+                    )
+                )
+        parts += [
+            "\n".join(lines),
+            "WER: % of words; chrF: of 100, higher is better; loss: nats per token.",
+            "\n".join(f"- {escape(line)}" for line in speech.how),
+        ]
+    return parts
+
+
 def _confusions(report: Report) -> list[str]:
     """A line a task and encoder that the verdict speaks of."""
     of_task = {task.name: task for task in report.probe.tasks}
@@ -246,6 +278,8 @@ def _commands(report: Report) -> str:
     lines = [f"# train\n{run}" if run else "# train: not recorded"]
     lines += [f"# export of {encoder.name}\n{encoder.made_by}" for encoder in report.probe.encoders if encoder.made_by]
     lines.append(f"# probe\n{report.probe.command}")
+    lines += [f"# leakage check\n{command}" for command in report.leakage.commands]
+    lines += [f"# speech\n{report.speech.command}"] if report.speech.command else []
     return fenced("\n".join(lines))
 
 

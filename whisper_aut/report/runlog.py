@@ -113,6 +113,7 @@ class ValidationLine(Logged):
 
     step: Annotated[int, Field(ge=0)]
     loss: dict[str, float | None]
+    wer: float | None = None
 
 
 class Position(Logged):

@@ -7,7 +7,6 @@ so any number of ranks and any ZeRO stage can go on from them, and ``weights.saf
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from whisper_aut.errors import CheckpointError
-from whisper_aut.files import write_whole
+from whisper_aut.files import file_sha256, write_whole
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
@@ -99,7 +98,7 @@ def save_checkpoint(checkpoints: Path, step: int, trained: TrainedState, state: 
                 save_file(tensors, aside / f"{key}.safetensors")
             content = {"format_version": FORMAT_VERSION, "step": step, **state}
             (aside / STATE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            sums = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
+            sums = {path.name: file_sha256(path) for path in sorted(aside.iterdir())}
             (aside / SUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
             for path in aside.iterdir():
                 _sync(path)
@@ -214,7 +213,7 @@ def _verified_state(folder: Path) -> dict[str, Any]:
     try:
         sums = json.loads((folder / SUMS).read_text("utf-8"))
         for name, expected in sums.items():
-            if Path(name).name != name or _sha256(folder / name) != expected:
+            if Path(name).name != name or file_sha256(folder / name) != expected:
                 raise _Damaged(f"{name} does not have the SHA-256 of {SUMS}")
         missing = {WEIGHTS, STATE} - set(sums)
         if missing:
@@ -267,11 +266,6 @@ def _clear_leftovers(checkpoints: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

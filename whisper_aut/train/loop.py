@@ -14,7 +14,7 @@ from torch import Tensor
 
 from whisper_aut.config import Recipe, mixture_weights
 from whisper_aut.constants import SAMPLE_RATE
-from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder
+from whisper_aut.data.captions import TextEncoder, prompts_of
 from whisper_aut.data.corpus import Corpus, load_corpus
 from whisper_aut.data.loader import Batch, loader_deaths_explained, step_batches
 from whisper_aut.data.plan import Plan
@@ -34,6 +34,7 @@ from whisper_aut.train.saver import CheckpointSaver
 from whisper_aut.train.schedule import learning_rate, total_steps
 from whisper_aut.train.step import StepOutcome, make_stepper, rates
 from whisper_aut.train.validate import validation_loss
+from whisper_aut.train.validate_words import WordErrorRate, word_error_rate
 from whisper_aut.train.watchdog import Watchdog
 
 
@@ -57,11 +58,7 @@ def prepare(recipe: Recipe) -> Prepared:
     """
     read_strategy(recipe.train.deepspeed)  # the engine's to use, but wrong names are said before anything is loaded
     base = load_base(recipe.base.model)
-    prompts = dict(DEFAULT_PROMPTS)
-    for domain, config in recipe.data.mixture.items():
-        if config.prompt is not None:
-            prompts[domain] = config.prompt or None
-    text_encoder = TextEncoder(base.tokenizer, prompts)
+    text_encoder = TextEncoder(base.tokenizer, prompts_of(recipe.data.mixture))
     corpus = load_corpus(recipe.data, recipe.seed, text_encoder)
     steps = total_steps(recipe.train, sum(len(pool) for pool in corpus.train.values()))
     plan = Plan(
@@ -122,6 +119,9 @@ class _Trainer:
         self.saver = CheckpointSaver(run_dir / "checkpoints", self.config)
         self.guard = StepGuard(self.config.skip_sigma, self.config.max_skipped_steps)
         self.validation: dict[str, float] = {}
+        self.word_errors: WordErrorRate | None = word_error_rate(
+            self.config, prepared.corpus.validation.get("speech"), prepared.base, prepared.text_encoder
+        )
 
         self.changed_data: list[str] = []
         resumed = self._find_checkpoint(accept_changed_data)
@@ -249,9 +249,14 @@ class _Trainer:
             self.engine, self.step.log_mel, self.prepared.corpus.validation, self.prepared.text_encoder,
             self.config.micro_batch_clips, self.ranks.device, self.watchdog,
         )  # fmt: skip
-        log.event("validation", step=self.num_steps_done, loss=self.validation)
+        heard: dict[str, float] = {}
+        if self.word_errors is not None:
+            wer = self.word_errors(self.engine, self.step.log_mel, self.ranks, self.watchdog)
+            heard = {"wer": wer} if wer is not None else {}
+        log.event("validation", step=self.num_steps_done, loss=self.validation, **heard)
         if self.ranks.speaks and self.validation:
             shown = ", ".join(f"{domain} {loss:.3f}" for domain, loss in self.validation.items())
+            shown += "".join(f", word error rate {rate:.1f}%" for rate in heard.values())
             print(f"validation: step {self.num_steps_done}, loss {shown}", file=sys.stderr, flush=True)
 
     def _save(self, *, must_stand: bool) -> None:

@@ -31,7 +31,7 @@ _FREE_TO_CHANGE = (
     "name", "description", "data.num_workers", "data.max_quarantine_rate", "train.deepspeed",
     "train.gradient_checkpointing", "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.keep_every_steps", "train.keep_best", "train.save_in_background", "train.validate_every_steps",
-    "train.compile", "train.max_skipped_steps", "train.stall_sec",
+    "train.validate_wer_clips", "train.compile", "train.max_skipped_steps", "train.stall_sec",
 )  # fmt: skip
 
 

@@ -223,6 +223,12 @@ def test_a_corpus_that_is_not_there(small, build, data):
     assert "it is made by a test" in str(raised.value)
 
 
+def test_a_folder_that_cannot_be_made(small, data):
+    with pytest.raises(SourceError, match="folder cannot be made: No such file") as raised:
+        build_source(small(), BuildOptions(data, Path("/proc/b")))
+    assert "check the folder" in str(raised.value) and "make room" not in str(raised.value)
+
+
 def test_a_split_that_a_source_has_not(small, build):
     with pytest.raises(SourceError, match="no split 'validation'"):
         build(small(), splits=["validation"])

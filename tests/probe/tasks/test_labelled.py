@@ -123,6 +123,15 @@ def test_a_link_may_not_lead_out_of_the_folder(rows, write_task, tmp_path):
         load_task(folder)
 
 
+def test_a_link_in_a_circle_is_audio_that_is_missing(rows, write_task):
+    folder = write_task(rows)
+    audio = folder / rows[0]["audio"]
+    audio.unlink()
+    audio.symlink_to(audio)
+    with pytest.raises(ProbeError, match=rows[0]["id"]):
+        load_task(folder)
+
+
 def test_the_hash_follows_what_a_result_depends_on_and_nothing_else(rows, write_task, tmp_path):
     folder = write_task(rows)
     original = load_task(folder).clips_sha256

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from whisper_aut.data.clip_table import id_hashes
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_stream import whole_manifest
+from whisper_aut.data.outputs import write_remedy
 from whisper_aut.data.sources.rows import Reject
 from whisper_aut.errors import SourceError
 from whisper_aut.files import whole_file, write_whole
@@ -35,7 +36,7 @@ def cannot_write(error: OSError, where: Path) -> SourceError:
     return SourceError(
         f"the build cannot be written: {error.strerror or error}",
         where=str(where),
-        remedy="make room, then run the same command again: it goes on with what is finished",
+        remedy=f"{write_remedy(error, where)}; the same command then goes on with what is finished",
     )
 
 
@@ -64,6 +65,13 @@ class Parts:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(
+                f"the build's folder cannot be made: {error.strerror or error}",
+                where=str(self.folder),
+                remedy=write_remedy(error, self.folder),
+            ) from None
+        try:
             with (self.folder / "lock").open("w") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

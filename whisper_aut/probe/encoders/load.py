@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from whisper_aut.errors import BaseModelError
-from whisper_aut.model.base import load_encoder, model_folder
+from whisper_aut.model.base import load_encoder
+from whisper_aut.model.places import model_folder
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder
 from whisper_aut.probe.encoders.floors import logmel, mfcc
 from whisper_aut.probe.encoders.hugging_face import hugging_face_config, load_hugging_face

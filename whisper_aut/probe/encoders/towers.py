@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import BaseModelError
-from whisper_aut.model.base import weights_sha256
+from whisper_aut.model.hashes import weights_sha256
 from whisper_aut.probe.encoders.base import ProbedEncoder, States
 
 MIN_SEC = 0.1  # shorter clips are padded to this with silence: below, a front end has no whole frame to compute

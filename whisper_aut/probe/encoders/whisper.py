@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from whisper_aut.constants import HOP_LENGTH, Context, context_frames, real_positions
 from whisper_aut.data.features import LogMel
-from whisper_aut.model.base import LoadedEncoder, weights_sha256
+from whisper_aut.model.base import LoadedEncoder
 from whisper_aut.model.encode import encode_layers
+from whisper_aut.model.hashes import weights_sha256
 from whisper_aut.probe.encoders.base import ProbedEncoder, States
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from whisper_aut.errors import ProbeError
+from whisper_aut.files import file_sha256, real_path
 
 MANIFEST_NAME = "clips.jsonl"
 COLUMNS = "id, audio, duration_sec, label, fold; optional: group, offset_sec, license"
@@ -184,8 +185,8 @@ def _contained(audio: str, root: Path, where: str) -> Path:
         raise ProbeError(f"the field 'audio' is {audio!r}, not a path", where=where, remedy="give a local file")
     path = Path(audio)
     if path.is_absolute():
-        return path.resolve()
-    resolved = (root / path).resolve()
+        return real_path(path)
+    resolved = real_path(root / path)
     if ".." in PurePosixPath(audio).parts or not resolved.is_relative_to(root):
         raise ProbeError(
             f"the field 'audio' leads out of the task's folder: {audio!r}",
@@ -237,13 +238,22 @@ def hash_clips(clips: Sequence[LabelledClip]) -> str:
     group_numbers: dict[str, int] = {}
     for clip in clips:
         group = group_numbers.setdefault(clip.group, len(group_numbers))
-        try:
-            with clip.audio.open("rb") as file:
-                audio = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ProbeError(f"the audio cannot be read: {error}", where=clip.where, remedy="mend the file") from None
+        audio = _audio_sha256(clip)
         # One label stands alone: hashes of such tasks, and with them caches, are older than several labels.
         label = clip.labels[0] if len(clip.labels) == 1 else list(clip.labels)
         row = [clip.id, label, clip.fold, group, clip.offset_sec, clip.duration_sec, audio]
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
+
+
+def hash_audio(clips: Sequence[LabelledClip]) -> str:
+    """SHA-256 over what there is to hear, in any order: the same with other labels and with folds dealt anew."""
+    heard = sorted(f"{_audio_sha256(clip)} {clip.offset_sec} {clip.duration_sec}" for clip in clips)
+    return hashlib.sha256("\n".join(heard).encode()).hexdigest()
+
+
+def _audio_sha256(clip: LabelledClip) -> str:
+    try:
+        return file_sha256(clip.audio)
+    except OSError as error:
+        raise ProbeError(f"the audio cannot be read: {error}", where=clip.where, remedy="mend the file") from None

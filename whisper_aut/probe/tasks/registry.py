@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from whisper_aut.errors import ProbeError
@@ -57,6 +59,22 @@ def find_benchmark(name: str) -> Benchmark:
         f"there is no benchmark '{name}', and no folder of that name with {MANIFEST_NAME}",
         remedy=f"{hint}`whisper-aut tasks` lists the benchmarks; a folder is given as a path",
     )
+
+
+def load_all(specs: Sequence[Path | str], data_root: Path | None) -> list[Task]:
+    """The tasks that several ``--task`` name; see :func:`load`.
+
+    Raises:
+        ProbeError: one cannot be used, or two have one name.
+    """
+    tasks = [load(spec, data_root) for spec in specs]
+    for name, count in Counter(task.name for task in tasks).items():
+        if count > 1:
+            raise ProbeError(
+                f"{count} tasks are named '{name}'",
+                remedy="give each benchmark once, and rename folders: a task is named after its folder",
+            )
+    return tasks
 
 
 def load(spec: Path | str, data_root: Path | None) -> Task:

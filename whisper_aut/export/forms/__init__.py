@@ -1,0 +1,1 @@
+"""The forms that an export can take, a module each; ``registry`` knows them all."""
