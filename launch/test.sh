@@ -12,4 +12,14 @@ echo "+ ruff check . && ruff format --check . && mypy && pytest -n $processes $*
 ruff check .
 ruff format --check .
 mypy
-exec python -m pytest -n "$processes" "$@"
+free_mb() { df -Pm "${TMPDIR:-/tmp}" | awk 'NR == 2 { print $4 }'; }
+NEEDED_MB=6000 # whole runs with real weights; what a passed test wrote goes at once (pyproject.toml)
+before=$(free_mb)
+if [ "$before" -lt "$NEEDED_MB" ]; then
+    echo "warning: $before MB are free in ${TMPDIR:-/tmp}, all tests together want $NEEDED_MB: make room, or set TMPDIR" >&2
+fi
+status=0
+python -m pytest -n "$processes" "$@" || status=$?
+# A disk that others filled meanwhile looks like many failing tests.
+if [ "$status" -ne 0 ]; then echo "free in ${TMPDIR:-/tmp}: $before MB before the tests, $(free_mb) MB after" >&2; fi
+exit "$status"

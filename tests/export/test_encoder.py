@@ -78,6 +78,27 @@ def test_an_unfinished_run_is_refused(make_run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_whose_last_checkpoint_is_damaged_is_named_so(make_run, tmp_path):
+    run_dir, base = make_run(steps_planned=11)
+    (run_dir / "checkpoints" / "step-00000011").mkdir()
+    with pytest.raises(
+        CheckpointError, match="newest checkpoint is damaged; the one before is of step 10 of 11"
+    ) as caught:
+        export_encoder(run_dir, tmp_path / "out", base=base)
+    assert "step-00000011" in str(caught.value.where)
+
+
+def test_a_checkpoint_that_is_not_there(make_run, tmp_path):
+    run_dir, base = make_run()
+    for name, remedy in (
+        ("checkpoints/step-00000012", "give one: step-00000010"),
+        ("step-00000010", "RUN/checkpoints"),
+    ):
+        with pytest.raises(CheckpointError, match="no such checkpoint") as caught:
+            export_encoder(run_dir, tmp_path / "out", base=base, checkpoint=run_dir / name)
+        assert remedy in (caught.value.remedy or "")
+
+
 def test_a_run_without_a_sound_checkpoint_is_refused(make_run, tmp_path):
     run_dir, base = make_run()
     (run_dir / "checkpoints" / "step-00000010" / "weights.safetensors").write_bytes(b"")

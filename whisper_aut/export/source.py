@@ -14,7 +14,7 @@ from whisper_aut.model.base import BaseModel
 from whisper_aut.model.places import model_file
 from whisper_aut.model.stored import StoredWhisper, open_stored
 from whisper_aut.model.tensors import LazyTensors, blended, safetensors_file
-from whisper_aut.train.checkpoint import WEIGHTS, Checkpoint, newest_checkpoint, open_checkpoint
+from whisper_aut.train.checkpoint import WEIGHTS, Checkpoint, list_checkpoints, newest_checkpoint, open_checkpoint
 
 PROVENANCE = "whisper_aut.json"
 FORMAT_VERSION = 1  # of whisper_aut.json
@@ -171,6 +171,13 @@ def _last_checkpoint(run_dir: Path, steps_planned: int) -> Checkpoint:
     if checkpoint is None:
         raise CheckpointError(
             "the run has no checkpoint yet", where=str(run_dir), remedy="train it first: whisper-aut train …"
+        )
+    newest = list_checkpoints(run_dir / "checkpoints")[-1]
+    if checkpoint.step < steps_planned and newest != checkpoint.folder:
+        raise CheckpointError(
+            f"the newest checkpoint is damaged; the one before is of step {checkpoint.step} of {steps_planned}",
+            where=str(newest),
+            remedy="run the same `whisper-aut train` command again: it goes on from there; or name a --checkpoint",
         )
     if checkpoint.step < steps_planned:
         raise CheckpointError(

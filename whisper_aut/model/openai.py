@@ -141,15 +141,27 @@ class _TorchFile:
 def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            is_zip = file.read(4) == b"PK\x03\x04"  # before torch 1.6 it was none, and cannot be mapped
+            start = file.read(4)
+        if not start:
+            raise BaseModelError("the file is empty", where=str(path), remedy="copy the file again")
+        is_zip = start == b"PK\x03\x04"  # before torch 1.6 it was none, and cannot be mapped
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
+        # torch's message is a page that ends in advice to trust the file; what is of use is which global it asks for.
+        asked = re.search(r"GLOBAL (\S+)", str(error))
         raise BaseModelError(
-            f"the file holds more than tensors and is not unpickled: {first_line(error)}",
+            "the file holds more than tensors and is not unpickled"
+            + (f": it asks for {asked.group(1)}" if asked else ""),
             where=str(path),
             remedy="give OpenAI's own file, or an export of whisper-aut",
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except OSError as error:
         raise BaseModelError(
-            f"the file cannot be read: {first_line(error)}", where=str(path), remedy="copy the file again"
+            f"the file cannot be read: {first_line(error)}", where=str(path), remedy="see that it is there and readable"
+        ) from None
+    except (RuntimeError, ValueError, EOFError, KeyError, IndexError, AttributeError, TypeError):
+        raise BaseModelError(
+            f"the file is truncated, damaged, or none of torch's ({path.stat().st_size:,} bytes)",
+            where=str(path),
+            remedy="copy the file again",
         ) from None

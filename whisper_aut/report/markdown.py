@@ -11,7 +11,7 @@ from whisper_aut.probe.results import LayerAnalysis
 from whisper_aut.progress import format_duration
 from whisper_aut.report.confusions import changed_confusions, told
 from whisper_aut.report.content import Report, RunSection, is_noncommercial
-from whisper_aut.report.speech import SpeechSection
+from whisper_aut.report.speech import SpeechRow, SpeechSection
 from whisper_aut.report.verdict import Row, p_text, several_encoders, signed
 from whisper_aut.speech.results import ALL_SOURCES
 
@@ -228,32 +228,27 @@ def _run(run: RunSection) -> list[str]:
     return parts
 
 
+def speech_table(rows: Sequence[SpeechRow]) -> str:
+    """What is kept of speech, a row a line."""
+    columns = ("metric", "source", "context", "model", "value [95%]", "Δ [95%]", "clips", "verdict")
+    right = {"value [95%]", "Δ [95%]", "clips"}
+    lines = [_line(columns), _line(["---:" if column in right else "---" for column in columns])]
+    for row in rows:
+        change = row.delta_interval_text()
+        source = f"{row.domain}, all" if row.source == ALL_SOURCES else row.source
+        value = f"{row.value_text()} [{', '.join(row.interval_text())}]"
+        delta = f"{row.delta_text()} [{', '.join(change)}]" if change else ""
+        lines.append(
+            _line((row.metric, escape(source), row.context, row.role, value, delta, str(row.num_clips), row.verdict))
+        )
+    return "\n".join(lines)
+
+
 def _speech(speech: SpeechSection) -> list[str]:
     parts = ["## Speech kept", escape(speech.sentence), _list("Read with care", speech.cautions)]
     if speech.rows:
-        columns = ("metric", "source", "context", "model", "value [95%]", "Δ [95%]", "clips", "verdict")
-        right = {"value [95%]", "Δ [95%]", "clips"}
-        lines = [_line(columns), _line(["---:" if column in right else "---" for column in columns])]
-        for _, rows in speech.by_metric():
-            for row in rows:
-                change = row.delta_interval_text()
-                source = f"{row.domain}, all" if row.source == ALL_SOURCES else row.source
-                lines.append(
-                    _line(
-                        (
-                            row.metric,
-                            escape(source),
-                            row.context,
-                            row.role,
-                            f"{row.value_text()} [{', '.join(row.interval_text())}]",
-                            f"{row.delta_text()} [{', '.join(change)}]" if change else "",
-                            str(row.num_clips),
-                            row.verdict,
-                        )
-                    )
-                )
         parts += [
-            "\n".join(lines),
+            speech_table([row for _, rows in speech.by_metric() for row in rows]),
             "WER: % of words; chrF: of 100, higher is better; loss: nats per token.",
             "\n".join(f"- {escape(line)}" for line in speech.how),
         ]

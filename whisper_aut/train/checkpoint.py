@@ -124,8 +124,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Verify a checkpoint and read its state.
 
     Raises:
-        CheckpointError: damaged, or written by a newer format.
+        CheckpointError: not there, damaged, or written by a newer format.
     """
+    if not folder.is_dir():
+        there = ", ".join(path.name for path in list_checkpoints(folder.parent)[-5:])
+        raise CheckpointError(
+            "there is no such checkpoint",
+            where=str(folder),
+            remedy=f"of those beside it, give one: {there}" if there else "give a folder RUN/checkpoints/step-…",
+        )
     try:
         return Checkpoint(folder, _verified_state(folder))
     except _Damaged as damage:
