@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from whisper_aut.constants import (
+    CONTEXTS,
     ENCODER_STRIDE,
     HOP_LENGTH,
     WINDOW_FRAMES,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 _BATCH_FRAMES = {"cpu": 12_000, "cuda": 96_000}  # mel frames that `embed` computes together
+_HIGHEST_PEAK = 16.0  # float audio may pass full scale, filters and mixing do that; nothing means sixteen times
 _LEAST_WINDOW_SEC = 0.02  # a shorter rest of a long file holds no position of its own
 
 
@@ -91,9 +95,8 @@ class AudioEncoder(nn.Module):
         Args:
             audio: waveforms [B, S] at 16 kHz, full scale 1; or log-mel features [B, M, F], 100 frames a second, of the
                 waveform padded with silence (``WhisperFeatureExtractor`` gives such). At most 30 s; on any device.
-            lengths: of each clip's own audio, [B]: samples for waveforms, frames for features. What lies behind is
-                not looked at (waveforms), or should be silence (features: the last of them see 25 ms ahead). None: all
-                of it is audio.
+            lengths: of each clip's own audio, [B], whole numbers: samples for waveforms, frames for features. What lies
+                behind is not looked at; silence stands there instead. None: all of it is audio.
             context: ``trimmed`` computes each clip's own length, rounded up to half a second; ``full`` always 30 s,
                 as Whisper and everything built on it does.
 
@@ -103,8 +106,13 @@ class AudioEncoder(nn.Module):
             context, then zeros.
 
         Raises:
-            ValueError: no such shape, a length that is not in the audio, or more than 30 s.
+            TypeError: no tensor of a floating type.
+            ValueError: no such shape or context, a length that is not in the audio, more than 30 s, or audio that is
+                not finite or far above full scale (integers of another scale, say).
         """
+        if context not in CONTEXTS:
+            raise ValueError(f"no context '{context}'; there are {', '.join(CONTEXTS)}")
+        _check_type(audio)
         is_waveform = audio.ndim == 2
         if not is_waveform and (audio.ndim != 3 or audio.shape[1] != self.num_mel_bins):
             raise ValueError(
@@ -116,6 +124,7 @@ class AudioEncoder(nn.Module):
             raise ValueError(
                 f"{max(sizes)} {'samples' if is_waveform else 'frames'} are more than 30 s: cut, or `embed`"
             )
+        _check_values(audio, sizes, is_waveform)
         samples = [size * (1 if is_waveform else HOP_LENGTH) for size in sizes]
         alike: dict[int, list[int]] = defaultdict(list)  # rows by context
         for row, num_samples in enumerate(samples):
@@ -124,9 +133,9 @@ class AudioEncoder(nn.Module):
         for frames, rows in alike.items():
             cut = audio.new_zeros(len(rows), *audio.shape[1:-1], frames * per_frame)
             for target, row in zip(cut, rows, strict=True):
-                kept = min(sizes[row] if is_waveform else frames, audio.shape[-1])
+                kept = sizes[row]
                 target[..., :kept] = audio[row, ..., :kept]
-                if not is_waveform and kept < frames:
+                if not is_waveform:
                     target[..., kept:] = silence_after(audio[row, ..., :kept])
             features = self.log_mel(cut.to(self.device)) if is_waveform else cut.to(self.device)
             part = encode(self.encoder, features.to(self.dtype))
@@ -146,6 +155,8 @@ class AudioEncoder(nn.Module):
         Raises:
             AudioError: a file cannot be read, or holds no audio; it is named.
         """
+        if isinstance(files, str | PathLike):
+            raise TypeError(f"files is one path; give a list of them: embed([{str(files)!r}])")
         paths = [Path(file) for file in files]
         sums = np.zeros((len(paths), self.width), dtype=np.float64)
         counts = np.zeros(len(paths), dtype=np.int64)
@@ -168,7 +179,7 @@ class AudioEncoder(nn.Module):
         waiting: dict[int, list[tuple[int, npt.NDArray[np.float32]]]] = defaultdict(list)
         room = _BATCH_FRAMES.get(self.device.type, _BATCH_FRAMES["cpu"])
         for row, path in enumerate(paths):
-            for waveform in _windows(path):
+            for waveform in _named_windows(path):
                 frames = context_frames(len(waveform), context)
                 waiting[frames].append((row, waveform))
                 if (len(waiting[frames]) + 1) * frames > room:
@@ -205,12 +216,46 @@ def silence_after(features: Tensor) -> Tensor:
 
 
 def _sizes(lengths: Tensor | Sequence[int] | None, num_clips: int, most: int) -> list[int]:
-    sizes = [most] * num_clips if lengths is None else [int(length) for length in lengths]
-    if not num_clips or len(sizes) != num_clips:
+    if not num_clips:
+        raise ValueError("there is no clip in the batch")
+    if lengths is None:
+        return [most] * num_clips
+    try:
+        sizes = [operator.index(length) for length in (lengths.tolist() if isinstance(lengths, Tensor) else lengths)]
+    except TypeError:
+        raise ValueError("lengths are whole numbers, one a clip: not a mask, not seconds") from None
+    if len(sizes) != num_clips:
         raise ValueError(f"{len(sizes)} lengths for {num_clips} clips")
     if not all(0 < size <= most for size in sizes):
         raise ValueError(f"lengths from {min(sizes)} to {max(sizes)}; the audio holds 1 to {most}")
     return sizes
+
+
+def _check_type(audio: Tensor) -> None:
+    if not isinstance(audio, Tensor):
+        raise TypeError(f"audio is a {type(audio).__name__}; give a tensor: torch.from_numpy(...), a row a clip")
+    if not audio.is_floating_point():
+        raise TypeError(f"audio is {audio.dtype}; give floats of full scale 1 (int16: divide by 32768)")
+
+
+def _check_values(audio: Tensor, sizes: Sequence[int], is_waveform: bool) -> None:
+    """One look at the values: features of wrong audio are not wrong in a way that anybody would see later."""
+    inside = torch.arange(audio.shape[-1], device=audio.device) < torch.tensor(sizes, device=audio.device)[:, None]
+    inside = inside if is_waveform else inside[:, None]
+    peaks = audio.detach().abs().masked_fill(~inside, 0).flatten(1).amax(dim=1).tolist()  # NaN stays NaN
+    for clip, peak in enumerate(peaks):
+        if not math.isfinite(peak):
+            raise ValueError(f"clip {clip} holds values that are not finite")
+        if is_waveform and peak > _HIGHEST_PEAK:
+            raise ValueError(f"clip {clip} reaches {peak:g}; full scale is 1 (int16: divide by 32768)")
+
+
+def _named_windows(path: Path) -> Iterator[npt.NDArray[np.float32]]:
+    """As ``_windows``; what is wrong with a file is said of a file, not of a manifest's row."""
+    try:
+        yield from _windows(path)
+    except AudioError as error:
+        raise AudioError(error.what, where=str(path), remedy="leave the file out, or put a sound one there") from None
 
 
 def _windows(path: Path) -> Iterator[npt.NDArray[np.float32]]:

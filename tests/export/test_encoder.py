@@ -11,7 +11,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_aut.constants import WINDOW_FRAMES
 from whisper_aut.errors import CheckpointError
-from whisper_aut.export.encoder import export_encoder
+from whisper_aut.export.encoder import ExportOptions, export_encoder, export_model
+from whisper_aut.export.sums import compare_sums
 from whisper_aut.model.base import BaseModel, load_encoder
 from whisper_aut.model.hashes import weights_sha256
 
@@ -134,13 +135,56 @@ def test_a_folder_with_other_things_is_refused_and_left_alone(make_run, tmp_path
         export_encoder(run_dir, tmp_path / "file", base=base)
 
 
+def test_what_was_added_to_an_export_or_edited_in_it_is_not_replaced(make_run, tmp_path):
+    run_dir, base = make_run()
+    out = export_encoder(run_dir, tmp_path / "out", base=base)
+    (out / "probes").mkdir()
+    (out / "probes" / "notes.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match=r"1 files that it did not write, the first is 'probes/notes\.txt'"):
+        export_encoder(run_dir, out, base=base)
+    (out / "probes" / "notes.txt").unlink()
+    card = (out / "README.md").read_text() + "Edited by hand.\n"
+    (out / "README.md").write_text(card)
+    with pytest.raises(CheckpointError, match=r"'README\.md' in the output folder was changed"):
+        export_encoder(run_dir, out, base=base)
+    assert (out / "README.md").read_text() == card
+
+
+def test_what_is_read_is_not_replaced(make_run, tmp_path):
+    run_dir, base = make_run()
+    whole = export_model(run_dir, tmp_path / "whole", ExportOptions(("hf", "encoder"), "adapted"), base=base)
+    (tmp_path / "link").symlink_to(whole)
+    before = compare_sums(whole)
+    assert before.sound
+    for source in (whole, whole / "encoder", tmp_path / "link"):
+        for out in (whole, tmp_path / "link"):
+            with pytest.raises(CheckpointError, match="would replace what it is made from"):
+                export_model(source, out)
+    for source, out in ((whole, whole / "again"), (run_dir, run_dir / "checkpoints" / "again")):
+        with pytest.raises(CheckpointError, match="would lie inside what it is made from"):
+            export_model(source, out, base=base)
+    with pytest.raises(CheckpointError, match="would replace what it is made from"):
+        export_encoder(run_dir, run_dir, base=base)
+    assert compare_sums(whole) == before
+
+
+def test_a_link_is_followed_and_a_file_is_no_folder(make_run, tmp_path):
+    run_dir, base = make_run()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    export_encoder(run_dir, tmp_path / "link", base=base)
+    assert (tmp_path / "link").is_symlink() and compare_sums(tmp_path / "elsewhere").sound
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="no folder can be made there"):
+        export_encoder(run_dir, tmp_path / "file" / "out", base=base)
+
+
 def test_an_empty_folder_and_an_earlier_export_are_replaced(make_run, tmp_path):
     run_dir, base = make_run()
     (tmp_path / "out").mkdir()
     export_encoder(run_dir, tmp_path / "out", base=base)
-    (tmp_path / "out" / "old.txt").write_text("of the export before")
+    first = (tmp_path / "out" / "whisper_aut.json").stat().st_ino
     export_encoder(run_dir, tmp_path / "out", base=base)
-    assert not (tmp_path / "out" / "old.txt").exists()
+    assert (tmp_path / "out" / "whisper_aut.json").stat().st_ino != first
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
 
 

@@ -147,7 +147,7 @@ def test_the_commands_leave_with_0_and_3(demo_weights, clip, tmp_path, monkeypat
     code, said = run("verify", export)
     assert code == 0 and "verified" in said.out
     weights = load_file(export / "model.safetensors")
-    weights["encoder.layer_norm.bias"] += 0.5
+    weights["model.encoder.layer_norm.bias"] += 0.5
     save_file(weights, export / "model.safetensors", {"format": "pt"})
     code, said = run("parity", export, "--audio", clip)
     assert code == 3 and said.err.startswith("error: ")

@@ -6,11 +6,11 @@ step holds more than a few tensors in memory.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from whisper_aut.export.card import model_card
 from whisper_aut.export.content import DTYPES, Content, DtypeName, KeepDecoder, cast
 from whisper_aut.export.forms.form import Form
 from whisper_aut.export.forms.registry import DEFAULT_FORMS, FORMS
+from whisper_aut.export.place import checked_place, clear_leftovers, existing, put_in_place
 from whisper_aut.export.plain_card import plain_card
 from whisper_aut.export.provenance import add_provenance
 from whisper_aut.export.source import FORMAT_VERSION, PROVENANCE, Source, open_source
@@ -77,7 +78,7 @@ def export_model(
 
     Args:
         source: folder of a training run, or any that holds a Whisper; see ``open_source``.
-        out_dir: a folder that does not exist, is empty, or holds an earlier export (which is replaced).
+        out_dir: a folder that does not exist, is empty, or holds an earlier export alone (which is replaced).
         options: forms, decoder and precision.
         base: what was adapted, where it is loaded already or lies in another place than the run says.
         blend: share of the trained weights; the rest is the base's. 1 is what was trained. Below it, the encoder keeps
@@ -88,18 +89,20 @@ def export_model(
         ``out_dir``.
 
     Raises:
-        CheckpointError: the run is not finished or has no sound checkpoint, ``out_dir`` holds something else, a form
-            cannot hold what was asked for, the disk is full, or what was written reads back as something else.
+        CheckpointError: the run is not finished or has no sound checkpoint, ``out_dir`` holds something else or
+            what is read, a form cannot hold what was asked for, the disk is full, or what was written reads back as
+            something else.
         BaseModelError: the model or its base cannot be opened.
         EnvironmentProblem: a form needs a package that is not installed.
     """
     forms = _checked_forms(options)
-    _refuse_foreign(out_dir)
+    read = [Path(place).expanduser() for place in (source, checkpoint, base) if isinstance(place, str | Path)]
+    place = checked_place(out_dir, read)
     opened = open_source(source, checkpoint=checkpoint, blend=blend, base=base)
     content = content_of(opened, options.keep_decoder, options.dtype)
-    aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}")
+    aside = place.with_name(f".{place.name}.{os.getpid()}")
     try:
-        _clear_leftovers(out_dir)
+        clear_leftovers(place)
         for form in forms:
             (aside / form.folder).mkdir(parents=True, exist_ok=True)
             form.write(aside / form.folder, content)
@@ -107,17 +110,17 @@ def export_model(
         _describe(aside, opened, content, options)
         add_provenance(aside, Path(source).expanduser())
         write_sums(aside)
-        _put_in_place(aside, out_dir)
+        put_in_place(aside, place)
     except OSError as error:
-        needed_bytes = len(forms) * sum(math.prod(content.tensors.shape(name)) for name in content.tensors)
-        needed_bytes *= content.dtype.itemsize
-        free_bytes = shutil.disk_usage(_existing(out_dir)).free
-        raise CheckpointError(
-            f"the export cannot be written: {error}",
-            where=str(out_dir),
-            remedy=f"it needs up to {needed_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.2f} GB were free after the "
-            "attempt; free some space or give another --out",
-        ) from None
+        remedy = "give another --out"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            values = sum(math.prod(content.tensors.shape(name)) for name in content.tensors)
+            remedy = (
+                f"it needs up to {len(forms) * values * content.dtype.itemsize / 1e9:.2f} GB, "
+                f"{shutil.disk_usage(existing(place)).free / 1e9:.2f} GB were free after the attempt; free some space "
+                f"or {remedy}"
+            )
+        raise CheckpointError(f"the export cannot be written: {error}", where=str(out_dir), remedy=remedy) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return out_dir
@@ -215,46 +218,3 @@ def _describe(folder: Path, source: Source, content: Content, options: ExportOpt
     else:
         card = model_card(source.run, source.step, num_mel_bins, source.blend, keep_decoder=options.keep_decoder)
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _put_in_place(aside: Path, out_dir: Path) -> None:
-    old = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.old")
-    if out_dir.exists():
-        out_dir.rename(old)
-    aside.rename(out_dir)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _clear_leftovers(out_dir: Path) -> None:
-    """Remove what exports into this folder left aside when they were killed; those that still run keep theirs."""
-    name = re.compile(rf"^\.{re.escape(out_dir.name)}\.(\d+)(\.old)?$")
-    for path in out_dir.parent.iterdir() if out_dir.parent.is_dir() else ():
-        match = name.match(path.name)
-        if match and not _lives(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return process != os.getpid()
-
-
-def _refuse_foreign(out_dir: Path) -> None:
-    holds_something = out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir()))
-    if holds_something and not (out_dir / PROVENANCE).is_file():
-        raise CheckpointError(
-            "the output folder holds something that is not an export",
-            where=str(out_dir),
-            remedy="give an empty or new folder",
-        )
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

@@ -92,10 +92,7 @@ def load_encoder(spec: str | Path) -> LoadedEncoder:
     Raises:
         BaseModelError: as for ``load_base``; also when one encoder weight is missing from the file.
     """
-    if _is_hugging_face(str(spec)):
-        encoder = _hugging_face_encoder(str(spec), model_folder(str(spec)))
-    else:
-        encoder = _encoder_of_stored(open_stored(str(spec)))
+    encoder = _encoder_of_stored(open_stored(str(spec)))
     return LoadedEncoder(
         module=encoder.float().eval(), name=str(spec), weights_sha256=weights_sha256(encoder.state_dict())
     )
@@ -172,23 +169,6 @@ def _from_hugging_face(
         raise not_loadable(spec, folder, error) from None
     _check_complete(info, spec, needed="model.")
     return model, tokenizer
-
-
-def _hugging_face_encoder(spec: str, folder: Path | None) -> WhisperEncoder:
-    from transformers import WhisperModel
-
-    _check_model_type(folder)
-    try:
-        with quiet_loading() if folder else nullcontext():
-            model, info = WhisperModel.from_pretrained(
-                str(folder or spec), dtype=torch.float32, output_loading_info=True, use_safetensors=True
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise not_loadable(spec, folder, error) from None
-    # Hugging Face fills what it does not find with random numbers and only warns; for an encoder that is fatal.
-    _check_complete(info, spec, needed="encoder.")
-    encoder: WhisperEncoder = model.encoder
-    return encoder
 
 
 def _check_complete(info: Mapping[str, Any], spec: str, *, needed: str) -> None:

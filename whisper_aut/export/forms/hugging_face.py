@@ -27,7 +27,9 @@ def _write_whole(folder: Path, content: Content) -> None:
     else:
         # No decoder layers: whoever loads the whole model gets none, instead of some filled with random numbers.
         settings |= {"decoder_layers": 0, "architectures": ["WhisperModel"]}
-    _write_tensors(folder, _whole(content), content)
+    # model.encoder.* without a decoder, too: WhisperModel takes the keys off "model.", and classes that look for the
+    # encoder inside a whole model (Ultravox' prefix "model.encoder") find it, where encoder.* would leave them random.
+    _write_tensors(folder, content.tensors, content)
     WhisperConfig(**settings).save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=content.config.num_mel_bins).save_pretrained(folder)
     if content.generation is not None:
@@ -44,11 +46,7 @@ def _check_whole(folder: Path, content: Content) -> None:
     else:
         # The embedding and last norm of a decoder without layers: nothing that the encoder's states go through.
         _check_names(WhisperModel, folder, "WhisperModel.from_pretrained(DIR)", may_miss="decoder.")
-    check_equal(safetensors_folder(folder), _whole(content), call="DIR/model.safetensors", where=str(folder))
-
-
-def _whole(content: Content) -> LazyTensors:
-    return content.tensors if content.has_decoder else content.tensors.under("model.")
+    check_equal(safetensors_folder(folder), content.tensors, call="DIR/model.safetensors", where=str(folder))
 
 
 def _write_encoder(folder: Path, content: Content) -> None:

@@ -43,11 +43,11 @@ def load_checked(load: Callable[..., Any], folder: Path, reference: Reference, w
 
 
 def expected_names(folder: Path, reference: Reference) -> set[str]:
-    """The keys that the form ``hf`` must have on the disk: with a decoder the whole model's, else ``encoder.*``."""
+    """The keys that the form ``hf`` must have on the disk: with a decoder the whole model's, else its encoder's."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
     if not reference.keeps_decoder:
-        return {f"encoder.{name}" for name in reference.weights}
+        return {f"model.encoder.{name}" for name in reference.weights}
     with torch.device("meta"):
         whole = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
     return set(whole.state_dict()) - {"proj_out.weight"}  # tied to the embedding

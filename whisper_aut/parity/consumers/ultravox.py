@@ -3,8 +3,7 @@
 Ultravox (github.com/fixie-ai/ultravox, ultravox/model/ultravox_model.py; vLLM's port does the same) derives from
 ``WhisperEncoder`` with ``base_model_prefix = "model.encoder"`` and calls ``from_pretrained`` on it where the model's
 name contains "whisper"; else it takes ``AutoModel.from_pretrained(name).encoder``. It is not a package that could be
-installed, so the class attribute that decides is set on transformers' own class. Keys ``encoder.*`` (an export without
-decoder) match neither prefix, and the encoder would be random: such exports are given as DIR/encoder.
+installed, so the class attribute that decides is set on transformers' own class.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from whisper_aut.parity.consumers.base import Consumer, Found, LeftOut
+from whisper_aut.parity.consumers.base import Consumer, Found
 from whisper_aut.parity.consumers.hugging_face import compare_encoder, front_end, load_checked
 from whisper_aut.parity.reference import Reference
 
@@ -24,9 +23,6 @@ def _ultravox(part: str) -> Callable[[Path, Reference], Found]:
     def check(folder: Path, reference: Reference) -> Found:
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-        if not part and not reference.keeps_decoder:
-            raise LeftOut("without a decoder the keys are encoder.*, which the prefix model.encoder does not find; "
-                          "give Ultravox DIR/encoder")  # fmt: skip
         # Of a whole model the decoder's keys are left over; Ultravox does not ask for them. Any other is unexpected.
         settings = {"base_model_prefix": PREFIX, "_keys_to_ignore_on_load_unexpected": [r"^model\.decoder\."]}
         tower: Any = type("UltravoxTower", (WhisperEncoder,), settings)
