@@ -50,6 +50,7 @@ def refused(tmp_path):
         (ExportOptions(("hf", "gguf")), "no form 'gguf'"),
         (ExportOptions(()), "no form is asked for"),
         (ExportOptions(("ctranslate2",)), "needs a decoder"),
+        (ExportOptions(("encoder", "qwen2-audio"), "adapted"), "no place for a decoder in encoder and qwen2-audio"),
         (ExportOptions(("ctranslate2",), "adapted", "bfloat16"), "does not come in bfloat16"),
         (ExportOptions(("openai",), "none", "bfloat16"), "does not come in bfloat16"),
         (ExportOptions(("onnx",), "none", "bfloat16"), "does not come in bfloat16"),
@@ -169,6 +170,14 @@ def test_a_truncated_model_and_a_missing_tensor(refused, small_folder):
     assert "model.encoder.layers.1.fc2.bias" in refused(small_folder).what
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite(refused, small_folder, value):
+    state = load_file(small_folder / "model.safetensors")
+    state["model.encoder.layers.1.fc1.bias"][3] = value
+    save_file(state, small_folder / "model.safetensors", {"format": "pt"})
+    assert "layers.1.fc1.bias' holds values that are not finite" in refused(small_folder).what
+
+
 def test_values_beyond_float16_are_not_made_infinite(refused, small_folder):
     state = load_file(small_folder / "model.safetensors")
     state["model.encoder.layers.0.fc1.bias"][0] = 1e6
@@ -182,7 +191,7 @@ def _limit_file_size() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
 
-@pytest.mark.parametrize("form", ["hf", "openai", "ctranslate2", "qwen2-audio"])
+@pytest.mark.parametrize("form", ["hf", "openai", "ctranslate2", "hf,qwen2-audio"])
 def test_a_disk_that_is_full(tmp_path, form):
     """A real error of the system: no file may grow beyond a megabyte."""
     arguments = f"export pypi:tiny.en --out out --keep-decoder adapted --to {form}"

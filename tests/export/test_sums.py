@@ -44,12 +44,22 @@ def test_one_bit_is_enough(folder):
     assert compare_sums(folder).changed == ("encoder/model.safetensors",)
 
 
-def test_a_link_to_the_same_bytes_is_not_the_file(folder, tmp_path_factory):
+def test_a_link_counts_as_what_it_points_at_as_in_a_hubs_cache(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "config.json"
     elsewhere.write_bytes((folder / "config.json").read_bytes())
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to(elsewhere)
+    assert compare_sums(folder).sound
+    elsewhere.write_text("{}")
     assert compare_sums(folder).changed == ("config.json",)
+    elsewhere.unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        compare_sums(folder)
+
+
+def test_no_folder_at_all(tmp_path):
+    with pytest.raises(CheckpointError, match="no such folder"):
+        compare_sums(tmp_path / "nothing")
 
 
 def test_what_a_hub_adds_is_not_extra(folder):

@@ -114,6 +114,19 @@ def test_another_models_weights_are_told_apart_by_value(copied, clip):
     assert caught.value.exit_code == 3
 
 
+def test_a_decoder_that_was_damaged_since_is_found_by_its_sum(copied, clip):
+    """Every consumer gets the encoder still, so no row differs."""
+    path = copied / "model.safetensors"
+    weights = load_file(path)
+    weights["model.decoder.layers.0.fc1.bias"] += 1.0
+    path.unlink()
+    save_file(weights, path, {"format": "pt"})
+    found = run_parity(copied, audio_files=[clip], consumers=[WHISPER_MODEL])
+    assert found.rows[0].status == "same"
+    with pytest.raises(GateFailed, match=r"changed: model\.safetensors"):
+        found.raise_if_failed(copied)
+
+
 def test_the_results_are_written_into_the_export_and_its_sums_stay_true(copied, clip):
     forget(copied, forms=["hf", "encoder"])
     before = compare_sums(copied)

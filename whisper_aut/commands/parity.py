@@ -53,7 +53,7 @@ def _print(found: Parity) -> None:
     show(table)
     print(
         f"tolerance in {found.precision}: {found.tolerance.largest:g} at most, {found.tolerance.rms:g} rms, in units "
-        f"of the states' own rms; weights bit by bit\naudio: {found.audio}"
+        f"of the states' own rms; weights bit by bit where the consumer shows them\naudio: {found.audio}"
     )
     for row in found.rows:
         if row.status == "not run":

@@ -77,7 +77,7 @@ def cast(tensors: LazyTensors, dtype: torch.dtype) -> LazyTensors:
     """The same tensors, each cast when it is read.
 
     Raises:
-        CheckpointError: when a tensor is read: a value is beyond what ``dtype`` can hold.
+        CheckpointError: when a tensor is read: a value is not finite, or beyond what ``dtype`` can hold.
     """
     return LazyTensors(
         {name: TensorPlace(place.shape, partial(_cast, name, place, dtype)) for name, place in tensors.places().items()}
@@ -86,14 +86,17 @@ def cast(tensors: LazyTensors, dtype: torch.dtype) -> LazyTensors:
 
 def _cast(name: str, place: TensorPlace, dtype: torch.dtype) -> Tensor:
     tensor = place.read()
-    if tensor.dtype == dtype:
-        return tensor
     found = tensor.to(dtype)
-    if dtype == torch.float16 and not torch.isfinite(found).all() and torch.isfinite(tensor).all():
+    if torch.isfinite(found).all():
+        return found
+    if not torch.isfinite(tensor).all():
         raise CheckpointError(
-            f"'{name}' holds {tensor.abs().max():g}, more than float16 can", remedy="export with --dtype bfloat16"
+            f"'{name}' holds values that are not finite", remedy="export another checkpoint; this model is broken"
         )
-    return found
+    raise CheckpointError(
+        f"'{name}' holds {tensor.abs().max():g}, more than {str(dtype).removeprefix('torch.')} can",
+        remedy="export with --dtype bfloat16 or float32",
+    )
 
 
 def check_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, call: str, where: str) -> None:
@@ -111,7 +114,7 @@ def check_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, 
     wrong = sorted(set(found) ^ set(expected))
     for name in sorted(set(found) & set(expected)):
         ours, theirs = expected[name], found[name]
-        # Equal as bytes: values that are not finite are written as they are.
+        # Equal as bytes: -0 is not 0, and what was read back may be anything.
         if ours.dtype != theirs.dtype or ours.shape != theirs.shape or not _same_bytes(ours, theirs):
             wrong.append(name)
     if wrong:

@@ -51,6 +51,8 @@ class ExportOptions:
 
 
 _DEFAULTS = ExportOptions()
+# Errors that more room would not mend.
+_WRONG_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL}
 
 
 def export_encoder(
@@ -113,7 +115,7 @@ def export_model(
         put_in_place(aside, place)
     except OSError as error:
         remedy = "give another --out"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _WRONG_PLACE:
             values = sum(math.prod(content.tensors.shape(name)) for name in content.tensors)
             remedy = (
                 f"it needs up to {len(forms) * values * content.dtype.itemsize / 1e9:.2f} GB, "
@@ -175,6 +177,12 @@ def _checked_forms(options: ExportOptions) -> list[Form]:
             remedy=f"choose from {', '.join(FORMS)}",
         )
     forms = [form for form in FORMS.values() if form.name in options.forms]
+    if options.keep_decoder != "none" and not any(form.holds_decoder for form in forms):
+        able = ", ".join(form.name for form in FORMS.values() if form.holds_decoder)
+        raise CheckpointError(
+            f"there is no place for a decoder in {' and '.join(form.name for form in forms)}",
+            remedy=f"leave --keep-decoder out, or add one of {able} to the forms",
+        )
     for form in forms:
         if options.dtype not in form.dtype_names:
             raise CheckpointError(

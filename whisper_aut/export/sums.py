@@ -76,6 +76,8 @@ def read_sums(folder: Path) -> dict[str, str]:
         CheckpointError: ``SHA256SUMS`` is missing, unreadable, or names a path outside the folder.
     """
     path = folder / SUMS
+    if not folder.is_dir():
+        raise CheckpointError("there is no such folder", where=str(folder), remedy="give the folder of an export")
     try:
         lines = path.read_text("utf-8").splitlines()
     except FileNotFoundError:
@@ -108,12 +110,8 @@ def compare_sums(folder: Path) -> Verdict:
     """
     sums, there = read_sums(folder), set(files_of(folder))
     try:
-        # A link is not what was hashed, wherever it points.
-        changed = [
-            name
-            for name in sorted(set(sums) & there)
-            if (folder / name).is_symlink() or file_sha256(folder / name) != sums[name]
-        ]
+        # Links count as what they point at: a model hub's cache is made of them.
+        changed = [name for name in sorted(set(sums) & there) if file_sha256(folder / name) != sums[name]]
     except OSError as error:
         raise CheckpointError(f"a file cannot be read: {error}", where=str(folder)) from None
     return Verdict(len(sums), tuple(sorted(set(sums) - there)), tuple(changed), tuple(sorted(there - set(sums))))

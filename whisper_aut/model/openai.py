@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def open_openai(path: Path) -> tuple[LazyTensors, dict[str, int]]:
     places: dict[str, TensorPlace] = {}
     for name, tensor in content["model_state_dict"].items():
         ours = hugging_face_name(name) if isinstance(name, str) else None
-        if ours is None or not isinstance(tensor, Tensor):
+        if ours is None or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise BaseModelError(f"'{name}' is not a tensor of Whisper", where=str(path), remedy="give a whole Whisper")
         if tensor.numel():  # the empty decoder of an encoder-only file
             places[ours] = TensorPlace(tuple(tensor.shape), partial(file.tensor, name))
@@ -145,13 +146,16 @@ def _load(path: Path) -> Any:
         if not start:
             raise BaseModelError("the file is empty", where=str(path), remedy="copy the file again")
         is_zip = start == b"PK\x03\x04"  # before torch 1.6 it was none, and cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that what follows names or refuses
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         # torch's message is a page that ends in advice to trust the file; what is of use is which global it asks for.
         asked = re.search(r"GLOBAL (\S+)", str(error))
         raise BaseModelError(
-            "the file holds more than tensors and is not unpickled"
-            + (f": it asks for {asked.group(1)}" if asked else ""),
+            f"the file holds more than tensors and is not unpickled: it asks for {asked[1]}"
+            if asked
+            else "the file is damaged, holds more than tensors, or is none of torch's; it is not unpickled",
             where=str(path),
             remedy="give OpenAI's own file, or an export of whisper-aut",
         ) from None

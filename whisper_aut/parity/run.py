@@ -13,7 +13,7 @@ from typing import Any, Literal
 import whisper_aut
 from whisper_aut.errors import CheckpointError, GateFailed
 from whisper_aut.export.about import read_about
-from whisper_aut.export.sums import record_sums
+from whisper_aut.export.sums import SUMS, compare_sums, record_sums
 from whisper_aut.files import write_whole
 from whisper_aut.model.hashes import weights_sha256
 from whisper_aut.parity.audio import read_audio
@@ -53,13 +53,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Parity:
-    """All rows, and what they were held against."""
+    """All rows, and what they were held against.
+
+    Attributes:
+        changed_files: what in the folder is not what was exported, by SHA256SUMS. Rows speak of the encoder; a decoder
+            or tokenizer that was damaged since is found here.
+    """
 
     rows: tuple[Row, ...]
     precision: str
     tolerance: Distance
     audio: str
     encoder_sha256: str
+    changed_files: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Row, ...]:
@@ -67,11 +73,18 @@ class Parity:
         return tuple(row for row in self.rows if row.status == "different")
 
     def raise_if_failed(self, where: Path) -> None:
-        """Raises ``GateFailed`` where a row failed; the message names each with its reason."""
+        """Raises ``GateFailed`` where a row failed or a file was changed; the message names each with its reason."""
+        found = []
         if self.failed:
+            of = sum(row.status != "not run" for row in self.rows)
+            found.append(f"{len(self.failed)} of {of} consumers do not get the encoder:")
+            found += [f"  {row.consumer} ({row.form}): {row.reason}" for row in self.failed]
+        if self.changed_files:
+            found.append(f"{len(self.changed_files)} files are not what SHA256SUMS says:")
+            found += [f"  {line}" for line in self.changed_files]
+        if found:
             raise GateFailed(
-                f"{len(self.failed)} of {sum(row.status != 'not run' for row in self.rows)} consumers do not get the "
-                "encoder:\n" + "\n".join(f"  {row.consumer} ({row.form}): {row.reason}" for row in self.failed),
+                "\n".join(found),
                 where=str(where),
                 remedy="do not share this export; export again, and report it if that does not help",
             )
@@ -110,8 +123,14 @@ def run_parity(
         raise CheckpointError(
             "nothing could be compared: " + "; ".join(sorted({row.reason for row in rows})), where=str(export_dir)
         )
+    changed = tuple(compare_sums(export_dir).lines()) if (export_dir / SUMS).is_file() else ()
     return Parity(
-        rows, held_against.precision, tolerance, held_against.audio.source, weights_sha256(held_against.weights)
+        rows,
+        held_against.precision,
+        tolerance,
+        held_against.audio.source,
+        weights_sha256(held_against.weights),
+        changed,
     )
 
 

@@ -21,6 +21,7 @@ class Form:
         check: reads back what was written and compares every tensor; raises CheckpointError.
         dtype_names: precisions that its consumer reads.
         needs_decoder: whether its consumer loads nothing without a decoder.
+        holds_decoder: whether there is a place for one.
         packages: modules without which it cannot be written.
     """
 
@@ -31,4 +32,5 @@ class Form:
     check: Callable[[Path, Content], None]
     dtype_names: tuple[DtypeName, ...] = DTYPE_NAMES
     needs_decoder: bool = False
+    holds_decoder: bool = True
     packages: tuple[str, ...] = ()

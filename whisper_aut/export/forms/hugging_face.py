@@ -123,11 +123,19 @@ def _not_loaded(what: str, folder: Path) -> CheckpointError:
 
 
 HF = Form("hf", "", "WhisperModel.from_pretrained('DIR').encoder", _write_whole, _check_whole)
-ENCODER = Form("encoder", "encoder", "WhisperEncoder.from_pretrained('DIR/encoder')", _write_encoder, _check_encoder)
+ENCODER = Form(
+    "encoder",
+    "encoder",
+    "WhisperEncoder.from_pretrained('DIR/encoder')",
+    _write_encoder,
+    _check_encoder,
+    holds_decoder=False,
+)
 QWEN2_AUDIO = Form(
     "qwen2-audio",
     "qwen2-audio",
     "Qwen2AudioEncoder.from_pretrained('DIR/qwen2-audio')",
     _write_qwen2_audio,
     _check_qwen2_audio,
+    holds_decoder=False,
 )

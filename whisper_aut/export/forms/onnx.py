@@ -135,5 +135,6 @@ ONNX = Form(
     _write,
     _check,
     dtype_names=("float32", "float16"),
+    holds_decoder=False,
     packages=("onnx", "onnxscript"),
 )
