@@ -232,8 +232,11 @@ def test_wrong_input_is_named(encoder, tmp_path):
         assert "leave the file out" in (caught.value.remedy or "")
     with pytest.raises(BaseModelError, match="no model at"):
         whisper_aut.load_encoder(tmp_path / "nothing")
-    with pytest.raises(BaseModelError, match="no type for weights"):
-        whisper_aut.load_encoder(TINY_EN, dtype=torch.int8)
+    with pytest.raises(TypeError, match="holds a ndarray; give paths"):
+        encoder.embed([np.zeros(100)])
+    for dtype in (torch.int8, "bfloat16"):
+        with pytest.raises(BaseModelError, match="no type for weights"):
+            whisper_aut.load_encoder(TINY_EN, dtype=dtype)
     with pytest.raises(AttributeError, match="load_decoder"):
         _ = whisper_aut.load_decoder
 

@@ -26,9 +26,10 @@ ALLOWED = {
     "train": {"__init__", "constants", "errors", "files", "progress", "resources", "config", "data", "model"},
     # Checkpoints, the one thing of training that anything later knows.
     "export": {"constants", "errors", "files", "resources", "model", "train"},
-    # Of training the checkpoints alone, as export.
+    # Of training the checkpoints alone, as export; of export what a folder says of the run that it is from.
     "speech": {
         "__init__", "constants", "errors", "files", "progress", "resources", "config", "data", "model", "train",
+        "export",
     },
     "probe": {"__init__", "constants", "errors", "files", "progress", "resources", "data", "model"},
     "leakage": {"__init__", "constants", "errors", "files", "progress", "resources", "data", "probe"},

@@ -157,7 +157,11 @@ class AudioEncoder(nn.Module):
         """
         if isinstance(files, str | PathLike):
             raise TypeError(f"files is one path; give a list of them: embed([{str(files)!r}])")
-        paths = [Path(file) for file in files]
+        given = list(files)
+        foreign = next((file for file in given if not isinstance(file, str | PathLike)), None)
+        if foreign is not None:
+            raise TypeError(f"files holds a {type(foreign).__name__}; give paths, or call the encoder with waveforms")
+        paths = [Path(file) for file in given]
         sums = np.zeros((len(paths), self.width), dtype=np.float64)
         counts = np.zeros(len(paths), dtype=np.int64)
         for rows, waveforms in self._batches(paths, context):
@@ -203,8 +207,8 @@ def load_encoder(
     Raises:
         BaseModelError: there is no such model, a weight of it is missing, or ``dtype`` is no floating type.
     """
-    if not dtype.is_floating_point:
-        raise BaseModelError(f"{dtype} is no type for weights", remedy="give torch.float32, bfloat16 or float16")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise BaseModelError(f"{dtype!r} is no type for weights", remedy="give torch.float32, bfloat16 or float16")
     loaded = models.load_encoder(str(spec))
     module = AudioEncoder(nn.Module.to(loaded.module, dtype=dtype), loaded.name, loaded.weights_sha256)
     return module.to(device)

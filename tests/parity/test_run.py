@@ -157,6 +157,11 @@ def test_the_commands_leave_with_0_and_3(demo_weights, clip, tmp_path, monkeypat
     code, said = run("parity", export, "--audio", clip)
     assert code == 0 and "transformers WhisperEncoder" in said.out
     assert (export / "parity.json").is_file()
+    weights_before = (export / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "whisper_aut.json", "encoder"):
+        code, said = run("parity", export, "--audio", clip, "--out", export / name)
+        assert code == 2 and "would be lost" in said.err
+    assert (export / "model.safetensors").read_bytes() == weights_before
     code, said = run("verify", export)
     assert code == 0 and "verified" in said.out
     weights = load_file(export / "model.safetensors")

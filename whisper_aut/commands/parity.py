@@ -28,10 +28,11 @@ def parity(
     Leaves with exit code 3 where one of them does not get the encoder that was trained. What is not installed is
     named; pip install 'whisper-aut\\[parity]' brings it.
     """
-    from whisper_aut.parity.run import REPORT, run_parity, write_parity
+    from whisper_aut.parity.run import REPORT, check_report_place, run_parity, write_parity
 
-    found = run_parity(folder, audio_files=audio or [], reference=reference)
     path = out or folder / REPORT
+    check_report_place(path)
+    found = run_parity(folder, audio_files=audio or [], reference=reference)
     write_parity(found, path, folder)
     _print(found)
     print(f"written: {path}")

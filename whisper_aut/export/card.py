@@ -82,11 +82,12 @@ def model_card(
         "## Data",
         "",
     ]
-    lines += ["| domain | share | source | clips | hours | licence |", "|---|---:|---|---:|---:|---|"]
+    lines += ["| domain | its share | source | clips | hours | licence |", "|---|---:|---|---:|---:|---|"]
     for domain, part in domains.items():
-        for source in part["sources"]:
+        for number, source in enumerate(part["sources"]):
+            share = f"{part['weight']:.0%}" if number == 0 else ""  # the domain's, not each source's
             lines.append(
-                f"| {domain} | {part['weight']:.0%} | {source['name']} | {source['clips']} | {source['hours']:.2f} | "
+                f"| {domain} | {share} | {source['name']} | {source['clips']} | {source['hours']:.2f} | "
                 f"{', '.join(source['licenses'])} |"
             )
     lines += [

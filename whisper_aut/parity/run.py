@@ -134,8 +134,34 @@ def run_parity(
     )
 
 
+def check_report_place(path: Path) -> None:
+    """Refuse to write the results over anything but earlier results: what is given may be a file of the export.
+
+    Raises:
+        CheckpointError: something else is there.
+    """
+    if not path.exists():
+        return
+    try:
+        earlier = json.loads(path.read_text("utf-8"))
+        is_report = isinstance(earlier, dict) and {"rows", "tolerance"} <= set(earlier)
+    except (OSError, ValueError):
+        is_report = False
+    if not is_report:
+        raise CheckpointError(
+            "there is something else than earlier results of parity, which would be lost",
+            where=str(path),
+            remedy="give another --out",
+        )
+
+
 def write_parity(found: Parity, path: Path, export_dir: Path) -> None:
-    """Write ``parity.json``; inside an export that has sums, its sum is noted there."""
+    """Write ``parity.json``; inside an export that has sums, its sum is noted there.
+
+    Raises:
+        CheckpointError: another file is there, or nothing can be written.
+    """
+    check_report_place(path)
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "whisper_aut": whisper_aut.__version__,

@@ -64,9 +64,11 @@ def measure(
         run_dir = Path(adapted)
     if run_dir is None and not manifests:
         raise ProbeError(
-            "there are no clips to hear", where=adapted, remedy="give --run, which held clips out, or --manifest"
+            "there are no clips to hear" + ("" if Path(adapted).exists() else ", and there is no folder of this name"),
+            where=adapted,
+            remedy="give --run, which held clips out, or --manifest",
         )
-    loaded, models = load_models(adapted, base, step)
+    loaded, models = load_models(adapted, base, step, run_dir)
     text_encoder = text_encoder_of(loaded.tokenizer, run_dir)
     if manifests:
         selection = clips_of_manifests(manifests, split, run_dir, text_encoder)

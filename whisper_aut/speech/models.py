@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from whisper_aut.errors import BaseModelError, CheckpointError
+from whisper_aut.export.about import read_about
+from whisper_aut.export.source import PROVENANCE
 from whisper_aut.model.base import BaseModel, load_base, load_encoder
 from whisper_aut.model.greedy import decoding_rules
 from whisper_aut.model.hashes import weights_sha256
@@ -37,42 +39,61 @@ def is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
-def load_models(adapted: str, base_spec: str | None, step: int | None = None) -> tuple[BaseModel, list[Heard]]:
+def load_models(
+    adapted: str, base_spec: str | None, step: int | None = None, run_dir: Path | None = None
+) -> tuple[BaseModel, list[Heard]]:
     """The base and the models to hear, the base first.
 
     Args:
         adapted: a run's folder, or whatever ``load_base`` or ``load_encoder`` loads. Of an export without decoder only
             the encoder is heard, under the base's decoder.
-        base_spec: what it is compared with; a run knows its own.
+        base_spec: what it is compared with; a run knows its own, and so does an export of one.
         step: of the run's checkpoint; None is the newest.
+        run_dir: the run that ``adapted`` is from, where it is known.
 
     Raises:
         CheckpointError: the run has no such checkpoint, or its base is another by now.
         BaseModelError: a model cannot be loaded, no base is given where one is needed, or the shapes differ.
     """
     if is_run(Path(adapted)):
-        run = _read_run(Path(adapted))
-        base = load_base(base_spec or run["base"]["spec"])
-        if base_spec is None and base.weights_sha256 != run["base"]["weights_sha256"]:
-            raise CheckpointError(
-                "the base is not the one that the run began with: its weights have another SHA-256",
-                where=run["base"]["spec"],
-                remedy="restore it, or name the base to compare with: --base",
-            )
+        base = load_base(base_spec) if base_spec else _base_of(_read_run(Path(adapted)))
         checkpoint = _checkpoint(Path(adapted), step)
         whole = _filled(base.model, checkpoint.weights(), str(checkpoint.folder))
         return base, _three(base, whole.model.encoder, whole, str(checkpoint.folder), checkpoint.step)
-    if base_spec is None:
-        raise BaseModelError(
-            "there is no model to compare with", where=adapted, remedy="name the one that it was adapted from: --base"
-        )
     if step is not None:
         raise BaseModelError("only a run has checkpoints", where=adapted, remedy="leave the step out, or give a run")
-    base = load_base(base_spec)
+    if base_spec:
+        base = load_base(base_spec)
+    else:
+        run = _read_run(run_dir) if run_dir else _run_of_export(Path(adapted))
+        if run is None:
+            raise BaseModelError(
+                "there is no model to compare with",
+                where=adapted,
+                remedy="name the one that it was adapted from: --base",
+            )
+        base = _base_of(run)
     if _has_decoder(adapted):
         whole = load_base(adapted).model
         return base, _three(base, whole.model.encoder, whole, adapted, None)
     return base, _three(base, load_encoder(adapted).module, None, adapted, None)
+
+
+def _base_of(run: dict[str, Any]) -> BaseModel:
+    base = load_base(run["base"]["spec"])
+    if base.weights_sha256 != run["base"]["weights_sha256"]:
+        raise CheckpointError(
+            "the base is not the one that the run began with: its weights have another SHA-256",
+            where=run["base"]["spec"],
+            remedy="restore it, or name the base to compare with: --base",
+        )
+    return base
+
+
+def _run_of_export(folder: Path) -> dict[str, Any] | None:
+    """What an export says of the run that it is from; None where it is of none, or is no export."""
+    found = read_about(folder).get("run") if (folder / PROVENANCE).is_file() else None
+    return found if isinstance(found, dict) else None
 
 
 def _three(
