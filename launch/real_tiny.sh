@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train Whisper tiny.en on real recordings, then probe and report: thirty to forty minutes on two cores.
+# Train Whisper tiny.en on real recordings, probe it, look for leaks, count word errors, report: one to two hours on two cores.
 #   bash launch/real_tiny.sh DATA RUN [section.field=value …]
 # DATA/train holds speech.jsonl, environment.jsonl, music.jsonl with their audio; every DATA/probe/TASK holds
 # clips.jsonl. data_manifests/README.md says which public corpora these are and how to lay them out.
