@@ -4,8 +4,8 @@
     python docs/readme_tables.py --check    # exit code 1 where README shows something else
 
 Between `<!-- table: NAME -->` and `<!-- /table -->` stands the table of `docs/results/NAME.json`, which is the
-`probe.json` of a run or, where NAME begins with speech, the word errors of a `speech.json`, kept without its clips (their
-texts are the corpora's). The table `parity` is made of the `parity.json` of two exports.
+`probe.json` of a run or, where NAME begins with speech, the word errors of a `speech.json`, kept without its clips
+(their texts are the corpora's). The table `parity` is made of the `parity.json` of two exports.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def _table(name: str) -> str:
     if name.startswith("speech"):
         rows = speech_section(SpeechReport.from_json(path), []).rows
         # At short contexts decoders that were never trained on them repeat themselves without end: README says so.
-        shown = [row for row in rows if row.metric == "WER" and (row.context == "full" or row.role == "adapted decoder")]
+        word_errors = [row for row in rows if row.metric == "WER"]
+        shown = [row for row in word_errors if row.context == "full" or row.role == "adapted decoder"]
         return speech_table(shown) + "\n"
     return markdown_table(make_rows(ProbeReport.from_json(path)))
 
