@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from whisper_aut.errors import CheckpointError
-from whisper_aut.export.source import FORMAT_VERSION, PROVENANCE
+
+PROVENANCE = "whisper_aut.json"
+FORMAT_VERSION = 1  # of whisper_aut.json
 
 
 def read_about(export_dir: Path) -> dict[str, Any]:
@@ -21,6 +24,11 @@ def read_about(export_dir: Path) -> dict[str, Any]:
         about = json.loads((export_dir / PROVENANCE).read_text("utf-8"))
         if not isinstance(about, dict):
             raise ValueError(f"it holds a {type(about).__name__}, not a mapping")
+        if not isinstance(about.get("run", {}), dict | None):
+            raise ValueError("its run is not what an export writes")
+        blend = about.get("blend", 1.0)
+        if not (isinstance(blend, int | float) and math.isfinite(blend)):
+            raise ValueError(f"its blend is {blend!r}")
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             "this is not an export: whisper_aut.json is missing",

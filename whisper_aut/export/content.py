@@ -13,7 +13,7 @@ from torch import Tensor
 from whisper_aut.errors import CheckpointError
 from whisper_aut.model.hashes import weights_sha256
 from whisper_aut.model.stored import DECODER, ENCODER
-from whisper_aut.model.tensors import LazyTensors, TensorPlace
+from whisper_aut.model.tensors import LazyTensors, TensorPlace, is_finite
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase, WhisperConfig
@@ -87,9 +87,9 @@ def cast(tensors: LazyTensors, dtype: torch.dtype) -> LazyTensors:
 def _cast(name: str, place: TensorPlace, dtype: torch.dtype) -> Tensor:
     tensor = place.read()
     found = tensor.to(dtype)
-    if torch.isfinite(found).all():
+    if is_finite(found):
         return found
-    if not torch.isfinite(tensor).all():
+    if not is_finite(tensor):
         raise CheckpointError(
             f"'{name}' holds values that are not finite", remedy="export another checkpoint; this model is broken"
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisper_aut.errors import CheckpointError, EnvironmentProblem
+from whisper_aut.export.about import FORMAT_VERSION, PROVENANCE
 from whisper_aut.export.card import model_card
 from whisper_aut.export.content import DTYPES, Content, DtypeName, KeepDecoder, cast
 from whisper_aut.export.forms.form import Form
@@ -25,7 +26,7 @@ from whisper_aut.export.forms.registry import DEFAULT_FORMS, FORMS
 from whisper_aut.export.place import checked_place, clear_leftovers, existing, put_in_place
 from whisper_aut.export.plain_card import plain_card
 from whisper_aut.export.provenance import add_provenance
-from whisper_aut.export.source import FORMAT_VERSION, PROVENANCE, Source, open_source
+from whisper_aut.export.source import Source, open_source
 from whisper_aut.export.sums import write_sums
 from whisper_aut.model.base import BaseModel
 from whisper_aut.model.stored import DECODER, ENCODER, StoredWhisper

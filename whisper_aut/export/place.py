@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from whisper_aut.errors import CheckpointError
-from whisper_aut.export.source import PROVENANCE, holds_model
+from whisper_aut.export.about import PROVENANCE
+from whisper_aut.export.source import holds_model
 from whisper_aut.export.sums import files_of, read_sums
 from whisper_aut.files import file_sha256
 

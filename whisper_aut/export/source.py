@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from whisper_aut.errors import CheckpointError
+from whisper_aut.export.about import PROVENANCE, read_about
 from whisper_aut.model.base import BaseModel
 from whisper_aut.model.places import model_file
 from whisper_aut.model.stored import StoredWhisper, open_stored
 from whisper_aut.model.tensors import LazyTensors, blended, safetensors_file
 from whisper_aut.train.checkpoint import WEIGHTS, Checkpoint, list_checkpoints, newest_checkpoint, open_checkpoint
 
-PROVENANCE = "whisper_aut.json"
-FORMAT_VERSION = 1  # of whisper_aut.json
 # Where an export may hold a model that can be read, relative to its folder; in order of preference.
 _READABLE = ("config.json", "ctranslate2/config.json", "openai/model.pt", "encoder/config.json")
 
@@ -83,7 +81,7 @@ def holds_model(folder: Path) -> bool:
 
 
 def _of_run(run_dir: Path, checkpoint: Path | None, blend: float, base: BaseModel | str | None) -> Source:
-    run = _read_run(run_dir)
+    run = read_run(run_dir)
     opened = open_checkpoint(checkpoint) if checkpoint else _last_checkpoint(run_dir, run["steps_planned"])
     stored = _checked_base(base or run["base"]["spec"], run)
     trained = safetensors_file(opened.folder / WEIGHTS)
@@ -96,11 +94,11 @@ def _of_run(run_dir: Path, checkpoint: Path | None, blend: float, base: BaseMode
 def _of_model(spec: str, blend: float, base: BaseModel | str | None) -> Source:
     folder = Path(spec).expanduser()
     inside = next((name for name in _READABLE if (folder / name).is_file()), None)
-    provenance = _read_provenance(folder if inside else folder.parent)
+    provenance = _provenance(folder if inside else folder.parent)
     if provenance is None and inside and folder.name in {"ctranslate2", "encoder"}:
-        provenance = _read_provenance(folder.parent)
+        provenance = _provenance(folder.parent)
     if provenance is None and model_file(spec):
-        provenance = _read_provenance(folder.parent.parent)
+        provenance = _provenance(folder.parent.parent)
     if inside == "openai/model.pt":
         model = open_stored(str(folder / inside))
     else:
@@ -188,7 +186,12 @@ def _last_checkpoint(run_dir: Path, steps_planned: int) -> Checkpoint:
     return checkpoint
 
 
-def _read_run(run_dir: Path) -> dict[str, Any]:
+def read_run(run_dir: Path) -> dict[str, Any]:
+    """``run.json`` of a training run, as far as anything later needs it.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
     try:
         run = json.loads((run_dir / "run.json").read_text("utf-8"))
         if not isinstance(run, dict):
@@ -196,6 +199,9 @@ def _read_run(run_dir: Path) -> dict[str, Any]:
         missing = {"base", "steps_planned", "data", "name"} - set(run)
         if missing:
             raise ValueError(f"it has no {sorted(missing)}")
+        base = run["base"]
+        if not (isinstance(base, dict) and all(isinstance(base.get(key), str) for key in ("spec", "weights_sha256"))):
+            raise ValueError("it does not name the base")
     except FileNotFoundError:
         raise CheckpointError(
             "there is no training run here: run.json is missing; and no model",
@@ -207,23 +213,5 @@ def _read_run(run_dir: Path) -> dict[str, Any]:
     return run
 
 
-def _read_provenance(folder: Path) -> dict[str, Any] | None:
-    path = folder / PROVENANCE
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        if not isinstance(found, dict) or not isinstance(found.get("run", {}), dict | None):
-            raise ValueError("it is not what an export writes")
-        blend = found.get("blend", 1.0)
-        if not (isinstance(blend, int | float) and math.isfinite(blend)):
-            raise ValueError(f"its blend is {blend!r}")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{PROVENANCE} cannot be read: {error}", where=str(folder)) from None
-    if found.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:
-        raise CheckpointError(
-            f"the export has format {found['format_version']}, this whisper-aut reads {FORMAT_VERSION}",
-            where=str(folder),
-            remedy="use the whisper-aut that wrote it, or a newer one",
-        )
-    return found
+def _provenance(folder: Path) -> dict[str, Any] | None:
+    return read_about(folder) if (folder / PROVENANCE).is_file() else None

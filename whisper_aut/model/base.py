@@ -167,12 +167,12 @@ def _from_hugging_face(
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise not_loadable(spec, folder, error) from None
-    _check_complete(info, spec, needed="model.")
+    _check_complete(info, spec)
     return model, tokenizer
 
 
-def _check_complete(info: Mapping[str, Any], spec: str, *, needed: str) -> None:
-    missing = sorted(key for key in info["missing_keys"] if key.startswith(needed))
+def _check_complete(info: Mapping[str, Any], spec: str) -> None:
+    missing = sorted(key for key in info["missing_keys"] if key.startswith("model."))
     if missing:
         raise BaseModelError(
             f"{len(missing)} weights are missing, the first is '{missing[0]}'",

@@ -161,6 +161,11 @@ def blended(trained: LazyTensors, base: LazyTensors, share: float) -> LazyTensor
     return LazyTensors({name: place(name) for name in trained})
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is infinite or NaN; by the extremes, which need no memory of the tensor's size."""
+    return tensor.numel() == 0 or all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
+
+
 def _in_memory(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu()
 

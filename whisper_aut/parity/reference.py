@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from whisper_aut.constants import WINDOW_SAMPLES, context_frames
 from whisper_aut.data.features import LogMel
-from whisper_aut.errors import CheckpointError
+from whisper_aut.errors import BaseModelError, CheckpointError
 from whisper_aut.export.about import keeps_decoder, read_about
 from whisper_aut.model.base import load_encoder, quiet_loading
 from whisper_aut.model.encode import encode
 from whisper_aut.model.hashes import weights_sha256
+from whisper_aut.model.stored import ENCODER
+from whisper_aut.model.tensors import safetensors_folder
 from whisper_aut.parity.audio import Audio, Clip
 from whisper_aut.train.checkpoint import newest_checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-_ENCODER = "model.encoder."
 
 
 class Reference:
@@ -118,7 +118,8 @@ def load_reference(export_dir: Path, audio: Audio, source: Path | None = None) -
 
     def made(encoder: WhisperEncoder) -> Reference:
         precision = str(about.get("dtype", "float32"))
-        return Reference(encoder, audio, precision=precision, keeps_decoder=keeps_decoder(about))
+        encoder.requires_grad_(False)
+        return Reference(encoder.float().eval(), audio, precision=precision, keeps_decoder=keeps_decoder(about))
 
     if source is None:
         bare = export_dir / "encoder"
@@ -145,25 +146,21 @@ def load_reference(export_dir: Path, audio: Audio, source: Path | None = None) -
 
 def _bare_encoder(folder: Path) -> WhisperEncoder:
     """By the module's own strict loading, not by ``from_pretrained``, which fills gaps with random numbers."""
-    from safetensors import SafetensorError
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    from whisper_aut.parity.files import tensors_of
 
     with quiet_loading():
         encoder = WhisperEncoder(WhisperConfig.from_pretrained(folder))
     try:
-        encoder.load_state_dict(tensors_of(folder), strict=True)
-    except (RuntimeError, SafetensorError, OSError) as error:
+        encoder.load_state_dict(dict(safetensors_folder(folder)), strict=True)
+    except (RuntimeError, BaseModelError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"the form `encoder` does not hold an encoder: {reason}",
             where=str(folder),
             remedy="export again, or give --reference",
         ) from None
-    encoder.requires_grad_(False)
-    return encoder.float().eval()
+    return encoder
 
 
 def _check_noted(encoder: WhisperEncoder, about: Mapping[str, Any], folder: Path) -> None:
@@ -189,7 +186,7 @@ def _of_checkpoint(weights: Mapping[str, Tensor], export_dir: Path, about: Mappi
         )
     has_whole = (export_dir / "config.json").is_file()
     encoder = WhisperEncoder(WhisperConfig.from_pretrained(export_dir if has_whole else export_dir / "encoder"))
-    own = {name.removeprefix(_ENCODER): tensor for name, tensor in weights.items() if name.startswith(_ENCODER)}
+    own = {name.removeprefix(ENCODER): tensor for name, tensor in weights.items() if name.startswith(ENCODER)}
     try:
         encoder.load_state_dict(own, strict=True)
     except RuntimeError as error:
@@ -198,5 +195,4 @@ def _of_checkpoint(weights: Mapping[str, Tensor], export_dir: Path, about: Mappi
             where=str(export_dir),
             remedy="give the run that was exported",
         ) from None
-    encoder.requires_grad_(False)
-    return encoder.float().eval()
+    return encoder

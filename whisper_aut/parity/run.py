@@ -16,11 +16,11 @@ from whisper_aut.export.about import read_about
 from whisper_aut.export.sums import SUMS, compare_sums, record_sums
 from whisper_aut.files import write_whole
 from whisper_aut.model.hashes import weights_sha256
+from whisper_aut.model.tensors import INDEX, WEIGHTS
 from whisper_aut.parity.audio import read_audio
 from whisper_aut.parity.compare import TOLERANCES, Distance, Mismatch
 from whisper_aut.parity.consumers import ALL
 from whisper_aut.parity.consumers.base import Consumer, LeftOut
-from whisper_aut.parity.files import has_weights
 from whisper_aut.parity.reference import Reference, load_reference
 from whisper_aut.resources import command_line
 
@@ -182,7 +182,9 @@ def write_parity(found: Parity, path: Path, export_dir: Path) -> None:
 def has_form(export_dir: Path, form: str) -> bool:
     """Whether the files of a form are there."""
     if form == "hf":
-        return (export_dir / "config.json").is_file() and has_weights(export_dir)
+        return (export_dir / "config.json").is_file() and any(
+            (export_dir / name).is_file() for name in (WEIGHTS, INDEX)
+        )
     name = {"openai": "model.pt", "onnx": "encoder.onnx", "ctranslate2": "model.bin"}.get(form, "config.json")
     return (export_dir / form / name).is_file()
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from whisper_aut.errors import ProbeError
 from whisper_aut.probe.results import ProbeReport, Record
+from whisper_aut.records import read_versioned
 from whisper_aut.report.gate import GateVerdict
 from whisper_aut.report.leakage import LeakageVerdict
 from whisper_aut.report.runlog import Metrics, QuarantineLine, RunInfo, RunLog, StepLine, quarantine_by_reason
@@ -101,18 +101,9 @@ class Report(Record):
         Raises:
             ProbeError: missing, damaged, or written by another version.
         """
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = raw.get("schema_version") if isinstance(raw, dict) else None
-            if version != SCHEMA_VERSION:
-                raise ProbeError(
-                    f"the report has schema version {version}, this whisper-aut reads {SCHEMA_VERSION}",
-                    where=str(path),
-                    remedy="run `whisper-aut report` again with this version",
-                )
-            return cls.model_validate(raw)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
-            raise ProbeError(f"the report cannot be read: {error}", where=str(path)) from None
+        return read_versioned(
+            path, cls.model_validate, SCHEMA_VERSION, what="the report has", again="whisper-aut report"
+        )
 
 
 def run_section(log: RunLog) -> RunSection:

@@ -6,15 +6,14 @@ nothing of what is inside.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from whisper_aut.errors import ProbeError
 from whisper_aut.probe.results import Record, TaskResult
+from whisper_aut.records import read_versioned
 from whisper_aut.report.runlog import Logged, RunInfo
 
 SCHEMA_VERSION = 2  # of leakage.json
@@ -77,23 +76,14 @@ def read_check(path: Path) -> Check:
     Raises:
         ProbeError: missing, damaged, or written by another version.
     """
-    remedy = "give leakage.json in the folder that `whisper-aut leakage --out` named"
-    try:
-        raw = json.loads(path.read_text("utf-8"))
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ProbeError(
-                f"the leakage check has schema version {version}, this whisper-aut reads {SCHEMA_VERSION}",
-                where=str(path),
-                remedy="run `whisper-aut leakage` again with this version",
-            )
-        return Check.model_validate(raw)
-    except OSError as error:
-        raise ProbeError(
-            f"the leakage check cannot be read: {error.strerror}", where=str(path), remedy=remedy
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValidationError) as error:
-        raise ProbeError(f"the leakage check cannot be read: {error}", where=str(path), remedy=remedy) from None
+    return read_versioned(
+        path,
+        Check.model_validate,
+        SCHEMA_VERSION,
+        what="the leakage check has",
+        again="whisper-aut leakage",
+        remedy="give leakage.json in the folder that `whisper-aut leakage --out` named",
+    )
 
 
 def judge_leakage(checks: Sequence[Check], tasks: Sequence[TaskResult], run: RunInfo | None) -> LeakageVerdict:

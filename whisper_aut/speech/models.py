@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from whisper_aut.errors import BaseModelError, CheckpointError
-from whisper_aut.export.about import read_about
-from whisper_aut.export.source import PROVENANCE
+from whisper_aut.export.about import PROVENANCE, read_about
+from whisper_aut.export.source import read_run
 from whisper_aut.model.base import BaseModel, load_base, load_encoder
 from whisper_aut.model.greedy import decoding_rules
 from whisper_aut.model.hashes import weights_sha256
@@ -56,7 +56,7 @@ def load_models(
         BaseModelError: a model cannot be loaded, no base is given where one is needed, or the shapes differ.
     """
     if is_run(Path(adapted)):
-        base = load_base(base_spec) if base_spec else _base_of(_read_run(Path(adapted)))
+        base = load_base(base_spec) if base_spec else _base_of(read_run(Path(adapted)))
         checkpoint = _checkpoint(Path(adapted), step)
         whole = _filled(base.model, checkpoint.weights(), str(checkpoint.folder))
         return base, _three(base, whole.model.encoder, whole, str(checkpoint.folder), checkpoint.step)
@@ -65,7 +65,7 @@ def load_models(
     if base_spec:
         base = load_base(base_spec)
     else:
-        run = _read_run(run_dir) if run_dir else _run_of_export(Path(adapted))
+        run = read_run(run_dir) if run_dir else _run_of_export(Path(adapted))
         if run is None:
             raise BaseModelError(
                 "there is no model to compare with",
@@ -92,8 +92,7 @@ def _base_of(run: dict[str, Any]) -> BaseModel:
 
 def _run_of_export(folder: Path) -> dict[str, Any] | None:
     """What an export says of the run that it is from; None where it is of none, or is no export."""
-    found = read_about(folder).get("run") if (folder / PROVENANCE).is_file() else None
-    return found if isinstance(found, dict) else None
+    return read_about(folder).get("run") if (folder / PROVENANCE).is_file() else None
 
 
 def _three(
@@ -186,13 +185,3 @@ def _has_decoder(spec: str) -> bool:
     except (OSError, ValueError):
         return True  # load_base says what is wrong
     return not (isinstance(settings, dict) and settings.get("decoder_layers") == 0)
-
-
-def _read_run(run_dir: Path) -> dict[str, Any]:
-    try:
-        run = json.loads((run_dir / "run.json").read_text("utf-8"))
-        if not (isinstance(run["base"]["spec"], str) and isinstance(run["base"]["weights_sha256"], str)):
-            raise TypeError("it does not name the base")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"run.json cannot be read: {error}", where=str(run_dir)) from None
-    return dict(run)

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from whisper_aut.constants import Context, Domain
-from whisper_aut.errors import ProbeError
+from whisper_aut.records import read_versioned
 
 SCHEMA_VERSION = 1
 
@@ -119,20 +119,11 @@ class SpeechReport(Record):
         Raises:
             ProbeError: missing, damaged, or written by another version.
         """
-        remedy = "give speech.json in the folder that `whisper-aut wer --out` named"
-        try:
-            raw = json.loads(path.read_text("utf-8"))
-            version = raw.get("schema_version") if isinstance(raw, dict) else None
-            if version != SCHEMA_VERSION:
-                raise ProbeError(
-                    f"the file has schema version {version}, this whisper-aut reads {SCHEMA_VERSION}",
-                    where=str(path),
-                    remedy="run `whisper-aut wer` again with this version",
-                )
-            return cls.model_validate(raw)
-        except OSError as error:
-            raise ProbeError(
-                f"the word errors cannot be read: {error.strerror}", where=str(path), remedy=remedy
-            ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValidationError) as error:
-            raise ProbeError(f"the word errors cannot be read: {error}", where=str(path), remedy=remedy) from None
+        return read_versioned(
+            path,
+            cls.model_validate,
+            SCHEMA_VERSION,
+            what="the word errors have",
+            again="whisper-aut wer",
+            remedy="give speech.json in the folder that `whisper-aut wer --out` named",
+        )

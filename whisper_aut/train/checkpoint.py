@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from whisper_aut.errors import CheckpointError
 from whisper_aut.files import file_sha256, write_whole
+from whisper_aut.model.tensors import is_finite
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
@@ -198,7 +199,7 @@ def check_finite(step: int, weights: Mapping[str, torch.Tensor]) -> None:
     Raises:
         BrokenWeights: a value is not finite.
     """
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    broken = [name for name, tensor in weights.items() if not is_finite(tensor)]
     if broken:
         raise BrokenWeights(
             f"after step {step} {len(broken)} of {len(weights)} tensors hold values that are not finite, the first is "

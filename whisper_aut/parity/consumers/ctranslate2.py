@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from whisper_aut.model.ctranslate2 import read_whisper
+from whisper_aut.model.stored import ENCODER
 from whisper_aut.parity.compare import Distance, check_weights, distance
 from whisper_aut.parity.consumers.base import Consumer, Found, over_clips
 from whisper_aut.parity.reference import Reference
-
-_ENCODER = "model.encoder."
 
 
 def as_tensor(view: Any) -> Tensor:
@@ -33,7 +32,7 @@ def check_file(folder: Path, reference: Reference) -> None:
         BaseModelError: the file is damaged or holds names that Whisper does not have.
     """
     state, _ = read_whisper(folder / "ctranslate2" / "model.bin")
-    own = {name.removeprefix(_ENCODER): tensor for name, tensor in state.items() if name.startswith(_ENCODER)}
+    own = {name.removeprefix(ENCODER): tensor for name, tensor in state.items() if name.startswith(ENCODER)}
     precision = getattr(torch, "float32" if reference.precision == "bfloat16" else reference.precision)
     check_weights(own, {name: tensor.to(precision).float() for name, tensor in reference.weights.items()}, "model.bin")
 

@@ -14,9 +14,9 @@ import torch
 
 from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.model.base import quiet_loading
+from whisper_aut.model.tensors import safetensors_folder
 from whisper_aut.parity.compare import Mismatch, check_names, check_weights, distance
 from whisper_aut.parity.consumers.base import Consumer, Found, LeftOut
-from whisper_aut.parity.files import names_of
 from whisper_aut.parity.reference import Reference
 
 NO_DECODER = "the export keeps no decoder (export with --keep-decoder adapted or original)"
@@ -75,7 +75,7 @@ def _whole_form(class_name: str, encoder_of: Callable[[Any], Any]) -> Callable[[
     def check(folder: Path, reference: Reference) -> Found:
         import transformers
 
-        check_names(names_of(folder), expected_names(folder, reference), "model.safetensors")
+        check_names(set(safetensors_folder(folder)), expected_names(folder, reference), "model.safetensors")
         model = load_checked(getattr(transformers, class_name).from_pretrained, folder, reference, class_name)
         return compare_encoder(encoder_of(model), front_end(folder, reference), reference, class_name)
 
@@ -92,7 +92,7 @@ def _conditional_generation(folder: Path, reference: Reference) -> Found:
 def _bare_form(folder: Path, reference: Reference) -> Found:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    check_names(names_of(folder / "encoder"), set(reference.weights), "encoder/model.safetensors")
+    check_names(set(safetensors_folder(folder / "encoder")), set(reference.weights), "encoder/model.safetensors")
     encoder = load_checked(WhisperEncoder.from_pretrained, folder / "encoder", reference, "WhisperEncoder")
     return compare_encoder(encoder, front_end(folder / "encoder", reference), reference, "WhisperEncoder")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from whisper_aut.model.base import quiet_loading
+from whisper_aut.model.tensors import safetensors_folder
 from whisper_aut.parity.compare import check_weights, distance
 from whisper_aut.parity.consumers.base import Consumer, Found
 from whisper_aut.parity.consumers.hugging_face import load_checked
-from whisper_aut.parity.files import tensors_of
 from whisper_aut.parity.reference import Reference
 
 
@@ -18,7 +18,7 @@ def _strict(folder: Path, reference: Reference) -> Found:
     from transformers import Qwen2AudioEncoder, Qwen2AudioEncoderConfig
 
     form = folder / "qwen2-audio"
-    weights = tensors_of(form)
+    weights = dict(safetensors_folder(form))
     with quiet_loading():
         encoder = Qwen2AudioEncoder(Qwen2AudioEncoderConfig.from_pretrained(form))
     check_weights(weights, reference.weights, "qwen2-audio/model.safetensors")
