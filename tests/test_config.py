@@ -50,7 +50,7 @@ def test_a_recipe_is_read_with_the_papers_values_as_defaults(write):
     assert mixture_weights(recipe.data.mixture) == {"speech": 0.8, "environment": 0.1, "music": 0.1}
     train = recipe.train
     assert (train.betas, train.weight_decay, train.warmup_fraction) == ((0.9, 0.999), 0.01, 0.05)
-    assert (train.clips_per_step, train.precision, train.deepspeed) == (128, "bf16", "zero2")
+    assert (train.clips_per_step, train.precision, train.deepspeed) == (128, "auto", "zero2")
     assert recipe.data.max_duration_sec == 30
 
 

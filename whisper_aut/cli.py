@@ -23,6 +23,7 @@ from whisper_aut.commands.share import push, verify
 from whisper_aut.commands.speech import wer
 from whisper_aut.commands.tasks import app as tasks_app
 from whisper_aut.errors import EXIT_DONE, EXIT_WRONG_INPUT, WhisperAutError
+from whisper_aut.machine import set_thread_environment
 
 app = typer.Typer(
     name="whisper-aut",
@@ -47,6 +48,7 @@ app.command()(verify)
 def main() -> None:
     """Entry point: exit codes 0 done, 2 wrong input, 3 gate failed, 75 interrupted with a checkpoint saved."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers fork after the tokenizer was used
+    set_thread_environment()
     try:
         sys.exit(app(standalone_mode=False) or EXIT_DONE)
     except WhisperAutError as error:
@@ -106,8 +108,13 @@ def train(
     Several machines: launch/train_multinode.sh, or any launcher that sets RANK, such as
     deepspeed --module whisper_aut train RECIPE.yaml.
     """
+    from whisper_aut.config import load_recipe
     from whisper_aut.train.preempt import StopRequest
+    from whisper_aut.train.preflight import check_before_loading
 
+    loaded = load_recipe(recipe, overrides or [])
+    run_dir = out or Path("runs") / recipe.stem
+    check_before_loading(loaded, run_dir)
     if ranks is not None and not dry_run:
         from whisper_aut.train.start import start_ranks
 
@@ -116,17 +123,14 @@ def train(
         raise typer.Exit(start_ranks(ranks, words))
     with StopRequest() as stop:  # before torch is imported: that takes seconds, and a signal may come in them
         from whisper_aut.commands.dry_run import num_ranks, print_plan
-        from whisper_aut.config import load_recipe
         from whisper_aut.train.loop import prepare
         from whisper_aut.train.loop import train as run_training
 
-        loaded = load_recipe(recipe, overrides or [])
         if dry_run:
             prepared = prepare(loaded)
             prepared.plan.check_world_size(num_ranks(ranks))
             print_plan(prepared, num_ranks(ranks))
             return
-        run_dir = out or Path("runs") / recipe.stem
         newest = run_training(loaded, run_dir, stop, accept_changed_data=accept_changed_data)
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"done: {newest}\nnext: {shlex.join(['whisper-aut', 'export', str(run_dir)])}")

@@ -130,7 +130,12 @@ class TrainConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = Field(
         default=1.0, description="Gradients are clipped to this global norm."
     )
-    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic; master weights stay float32.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="Arithmetic; master weights stay float32. auto: bf16 on a GPU that has it, on a CPU whatever a "
+        "small product of each kind shows to be faster. A run that is resumed keeps the precision that it began with, "
+        "unless the recipe names another.",
+    )
     deepspeed: str = Field(default="zero2", description="Strategy: a name in ds_configs/ or a path to a JSON file.")
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations in backward: less memory.")
     full_window_fraction: Annotated[float, Field(ge=0, le=1)] = Field(

@@ -1,11 +1,12 @@
 """Work and memory before a run, against published and counted numbers."""
 
 import pytest
+import torch
 from transformers import WhisperConfig
 
 from whisper_aut.config import TrainConfig
-from whisper_aut.train.estimate import PEAK_TFLOPS, estimate_run, hours
-from whisper_aut.train.flops import forward_flops
+from whisper_aut.train.estimate import PEAK_TFLOPS, estimate_run, hours, measure_flops
+from whisper_aut.train.flops import encoder_layer_flops, forward_flops
 
 LARGE_V3 = WhisperConfig(
     d_model=1280, encoder_layers=32, decoder_layers=32, encoder_attention_heads=20, decoder_attention_heads=20,
@@ -41,3 +42,19 @@ def test_hours_are_work_over_what_the_gpus_do():
     assert hours(work, "A100 80 GB", 8) == pytest.approx(989 / 312)
     assert hours(work, "H200", 16, mfu=0.2) == pytest.approx(1.0)
     assert set(PEAK_TFLOPS) == {"H200", "A100 80 GB"}
+
+
+def test_a_layers_speed_is_measured_and_leaves_the_encoder_alone(small_whisper):
+    encoder = small_whisper(d_model=64, encoder_ffn_dim=256).model.encoder
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    speed = measure_flops(encoder, torch.float32, "cpu", num_positions=100, num_clips=2)
+    # Counted as the calculator counts: a layer of width 64 is at least a thousandth of a core's speed.
+    assert 1e7 < speed < 1e14
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+def test_the_layers_are_the_encoder_but_for_its_convolutions():
+    layers = LARGE_V3.encoder_layers * encoder_layer_flops(LARGE_V3, 500)
+    without = WhisperConfig(**LARGE_V3.to_dict() | {"encoder_layers": 0})
+    assert forward_flops(LARGE_V3, 500, 64) - forward_flops(without, 500, 64) == pytest.approx(layers)

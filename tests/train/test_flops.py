@@ -114,9 +114,6 @@ def test_a_gpu_that_is_not_in_the_table_has_no_peak(name):
     assert gpu_peak_flops(name, "bf16") is None
 
 
-def test_a_cpus_peak_is_measured_once():
-    first = peak_flops("cpu", "fp32")
-    assert first is not None and 1e9 < first < 1e14
-    assert peak_flops(torch.device("cpu"), "fp32") == first
-    assert (peak_flops("cpu", "bf16") or 0) > 1e8
+def test_a_cpu_has_no_peak():
+    assert peak_flops("cpu", "fp32") is None
     assert peak_flops("meta", "bf16") is None

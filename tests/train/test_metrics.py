@@ -88,11 +88,20 @@ def test_other_ranks_write_and_say_nothing(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_terminal_hears_of_the_first_and_the_last_step(tmp_path, capsys):
+def test_the_terminal_shows_the_first_and_the_last_step(tmp_path, capsys):
     with MetricsLog(tmp_path, enabled=True, total_steps=5) as log:
         for step in range(1, 6):
             log.step(step=step, **STEP)
     shown = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in shown] == ["train: step 1/5", "train: step 5/5"]
-    assert "2 s left" in shown[0]
-    assert "0 s left" in shown[1]
+    assert "left" not in shown[0]
+    assert shown[1].endswith("about 0 s left")
+
+
+def test_the_time_left_comes_from_recent_steps_and_not_from_the_first_ones(tmp_path, capsys):
+    with MetricsLog(tmp_path, enabled=True, total_steps=200, log_every_sec=0.0) as log:
+        for step in range(1, 101):
+            log.step(step=step, **STEP | {"step_sec": 60.0 if step <= 10 else 0.5})
+    shown = capsys.readouterr().err.splitlines()
+    assert ["left" in line for line in shown[:4]] == [False, False, True, True]
+    assert shown[-1].endswith("about 50 s left")

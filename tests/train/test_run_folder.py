@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from whisper_aut.config import load_recipe
 from whisper_aut.errors import CheckpointError
+from whisper_aut.machine import usable_cores
+from whisper_aut.model.precision import PrecisionChoice
 from whisper_aut.train.loop import Prepared, prepare
 from whisper_aut.train.run_folder import check_identity, identity, write_run_json
 
@@ -39,8 +42,9 @@ def test_the_same_recipe_and_data_may_go_on(prepared, tmp_path):
     "override",
     [
         "name=another", "description=other words", "data.num_workers=1", "data.max_quarantine_rate=0.5",
-        "train.deepspeed=zero3", "train.gradient_checkpointing=true", "train.checkpoint_every_steps=1",
-        "train.keep_checkpoints=9", "train.validate_every_steps=3", "train.validate_wer_clips=2",
+        "train.precision=fp32", "train.deepspeed=zero3", "train.gradient_checkpointing=true",
+        "train.checkpoint_every_steps=1", "train.keep_checkpoints=9", "train.validate_every_steps=3",
+        "train.validate_wer_clips=2",
     ],
 )  # fmt: skip
 def test_settings_that_change_no_number_may_differ(kept, tmp_path, override):
@@ -52,7 +56,6 @@ def test_settings_that_change_no_number_may_differ(kept, tmp_path, override):
     [
         ("train.lr=1e-6", "train.lr: 3e-05 in the run, 1e-06 asked for"),
         ("train.steps=7", "train.steps: 6 in the run, 7 asked for"),
-        ("train.precision=fp32", "train.precision"),
         ("seed=1", "seed: 0 in the run, 1 asked for"),
         ("data.holdout_clips=2", "data.holdout_clips"),
         ("data.mixture.music.prompt=' Tune:'", "data.mixture.music.prompt"),
@@ -96,7 +99,8 @@ def test_another_base_is_refused(prepared, tmp_path):
 
 def test_run_json_tells_what_the_run_is_made_of(prepared, tmp_path):
     write_run_json(
-        tmp_path, prepared.recipe, prepared.base, prepared.corpus, prepared.plan, steps=6, world_size=2
+        tmp_path, prepared.recipe, prepared.base, prepared.corpus, prepared.plan, steps=6, world_size=2,
+        precision=PrecisionChoice(torch.float32, "asked for"),
     )  # fmt: skip
     run = json.loads((tmp_path / "run.json").read_text("utf-8"))
     assert run["base"] == {
@@ -110,5 +114,7 @@ def test_run_json_tells_what_the_run_is_made_of(prepared, tmp_path):
     assert run["plan"]["fingerprint"] == prepared.plan.fingerprint
     assert sum(run["plan"]["num_clips"].values()) == 24
     assert run["versions"]["torch"]
+    assert run["machine"]["precision"] == "float32 (asked for)"
+    assert run["machine"]["num_cpus"] == usable_cores()
     assert load_recipe(tmp_path / "recipe.yaml") == prepared.recipe
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["recipe.yaml", "run.json"]

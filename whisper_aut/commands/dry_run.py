@@ -67,11 +67,35 @@ def print_plan(prepared: Prepared, world_size: int) -> None:
         f"{stages}\n"
         f"work (estimate): {estimate.total_flops / 1e15:.3g} PFLOP, "
         f"{estimate.total_flops / num_read / 1e9:.3g} GFLOP a clip, forward and backward\n"
-        f"time (estimate, at {ASSUMED_MFU:.0%} of the GPUs' bfloat16 peak): {taken}\n"
+        f"time (estimate, at {ASSUMED_MFU:.0%} of the GPUs' bfloat16 peak, assumed): {taken}\n"
+        f"{_time_here(prepared, estimate.total_flops, mean_clip_sec)}\n"
         f"base {prepared.base.spec} {prepared.base.weights_sha256[:12]}, manifests {prepared.corpus.fingerprint[:12]}, "
         f"plan {plan.fingerprint[:12]}",
         highlight=False,
         soft_wrap=True,
+    )
+
+
+def _time_here(prepared: Prepared, total_flops: float, mean_clip_sec: float) -> str:
+    """Return the time that one process would take on the device of this machine, from a measured speed."""
+    import torch
+
+    from whisper_aut.constants import POSITIONS_PER_SEC
+    from whisper_aut.model.precision import choose_precision
+    from whisper_aut.progress import format_duration
+    from whisper_aut.train.estimate import measure_flops
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    choice = choose_precision(prepared.recipe.train.precision, device)
+    speed = measure_flops(
+        prepared.base.model.model.encoder, choice.dtype, device,
+        num_positions=max(1, round(mean_clip_sec * POSITIONS_PER_SEC)), num_clips=prepared.plan.micro_batch_clips,
+    )  # fmt: skip
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    warning = f"\nwarning: {choice.warning}" if choice.warning else ""
+    return (
+        f"time here (one process, {name}, {choice.name}: {speed / 1e9:.3g} GFLOP/s, measured on one layer): at least "
+        f"{format_duration(total_flops / speed)}, without optimizer, validation and checkpoints{warning}"
     )
 
 

@@ -25,6 +25,16 @@ def check_suffix(path: Path) -> None:
         )
 
 
+def check_present(path: Path) -> None:
+    """Check that a manifest is a file whose name fits; its content is not looked at.
+
+    Raises:
+        ManifestError: it is not there, is a folder, or has another ending.
+    """
+    with readable(path):
+        path.open("rb").close()
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Around whatever reads the manifest at ``path``.

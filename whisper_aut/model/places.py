@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def _pypi_folder(spec: str) -> Path:
     return check_pypi_files()
 
 
+@functools.cache  # hashing takes a tenth of a second, and a command asks several times
 def check_pypi_files() -> Path:
     """Folder of the PyPI package's model, its files compared with the pinned SHA-256.
 

@@ -11,6 +11,7 @@ import functools
 import sys
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -47,7 +48,7 @@ class PrecisionChoice:
         return str(self.dtype).removeprefix("torch.")
 
     @property
-    def short_name(self) -> str:
+    def short_name(self) -> Literal["bf16", "fp32"]:
         """``fp32`` or ``bf16``, as recipes say it."""
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 

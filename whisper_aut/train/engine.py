@@ -2,20 +2,19 @@
 
 The rest of the package sees tensors with Hugging Face names and never a partition; this is the only file that imports
 DeepSpeed. Strategy files (``ds_configs/``) say how the work is split; batch sizes, optimizer and precision come from
-the recipe, and a strategy that sets them too is refused.
+the recipe.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
-import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,28 +25,18 @@ from torch.distributed.rendezvous import rendezvous
 
 from whisper_aut.config import TrainConfig
 from whisper_aut.constants import BUCKET_FRAMES
-from whisper_aut.errors import CheckpointError, EnvironmentProblem, RecipeError, first_line
+from whisper_aut.errors import CheckpointError, EnvironmentProblem, first_line
 from whisper_aut.model.loss import WhisperSummedLoss
-from whisper_aut.resources import resource
 from whisper_aut.train.checkpoint import Moments, TrainedState
 from whisper_aut.train.ranks import Ranks
 from whisper_aut.train.start import free_port
+from whisper_aut.train.strategy import read_strategy
 
 _WHISPER = "whisper."  # WhisperSummedLoss holds the model under this name
 _TIED = "proj_out.weight"  # the same tensor as the decoder's embedding; stored once
 # All ranks load the base before they meet; what hangs later is the watchdog's to notice, long before this.
 _START, _COLLECTIVE = timedelta(minutes=30), timedelta(minutes=60)
 _SHARED_MEMORY_SUMS = "deepspeed_shm_comm"
-_RECIPE_OWNS = {
-    "train_batch_size": "train.clips_per_step",
-    "train_micro_batch_size_per_gpu": "train.micro_batch_clips",
-    "gradient_accumulation_steps": "train.clips_per_step",
-    "optimizer": "train.lr, train.betas, train.weight_decay",
-    "scheduler": "train.warmup_fraction",
-    "gradient_clipping": "train.max_grad_norm",
-    "bf16": "train.precision",
-    "fp16": "train.precision",
-}
 
 
 def start_distributed() -> Ranks:
@@ -96,47 +85,18 @@ def stop_distributed() -> None:
         dist.destroy_process_group()
 
 
-def read_strategy(name_or_path: str) -> dict[str, Any]:
-    """A DeepSpeed strategy by name in ``ds_configs/`` or by path.
-
-    Raises:
-        RecipeError: it is not there, is not JSON, or sets what the recipe owns.
-    """
-    path = Path(name_or_path) if name_or_path.endswith(".json") else resource(f"ds_configs/{name_or_path}.json")
-    try:
-        strategy = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in resource("ds_configs").glob("*.json")))
-        raise RecipeError(
-            f"train.deepspeed: there is no strategy '{name_or_path}'", remedy=f"use {known}, or the path of a JSON file"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"train.deepspeed: the strategy is not JSON: {error}", where=str(path)) from None
-    zero = strategy.get("zero_optimization") if isinstance(strategy, dict) else None
-    stage = zero.get("stage") if isinstance(zero, dict) else None
-    if stage not in (1, 2, 3):
-        raise RecipeError(
-            f"train.deepspeed: zero_optimization.stage is {stage}", where=str(path), remedy="set it to 1, 2 or 3"
-        )
-    for key, owner in _RECIPE_OWNS.items():
-        if key in strategy:
-            raise RecipeError(
-                f"the strategy sets '{key}', which the recipe owns", where=str(path), remedy=f"remove it; set {owner}"
-            )
-    return dict(strategy)
-
-
 class Engine:
     """A model under ZeRO on all ranks, with float32 masters, moments and whole-tensor access.
 
     Args:
         loss_module: the model in float32, in its starting state (the base, or a checkpoint's weights).
-        config: batch, optimizer and precision.
+        config: batch, optimizer and precision, which is chosen by now.
         num_micro_batches: of each rank in a step.
     """
 
     def __init__(self, loss_module: WhisperSummedLoss, config: TrainConfig, *, num_micro_batches: int) -> None:
         deepspeed = _import_deepspeed()
+        assert config.precision != "auto", "the caller chooses the precision"
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         start = {name: parameter.detach().clone() for name, parameter in _trainable(loss_module)}
         settings = read_strategy(config.deepspeed) | {
@@ -152,6 +112,7 @@ class Engine:
             _decay_groups(loss_module, config.weight_decay), lr=0.0, betas=config.betas, fused=True
         )
         with _quiet():
+            _import_muon_uncompiled()
             self._engine: Any = deepspeed.initialize(model=loss_module, optimizer=optimizer, config=settings)[0]
         self.module: WhisperSummedLoss = self._engine.module
         self.zero_stage = int(settings["zero_optimization"]["stage"])
@@ -348,6 +309,22 @@ def _import_deepspeed() -> Any:
             remedy="pip install 'deepspeed>=0.19' (Linux); probing and exporting work without it",
         ) from None
     return deepspeed
+
+
+def _import_muon_uncompiled() -> None:
+    """Import DeepSpeed's Muon without compiling it.
+
+    DeepSpeed (0.19) imports it to ask whether our optimizer is one; its decorators would load the whole of torch's
+    compiler, which takes two seconds of every start.
+    """
+    from deepspeed.runtime import compiler
+
+    compile_, compiler.compile = compiler.compile, lambda *_, **__: lambda function: function
+    try:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("deepspeed.runtime.zero.muon.original_muon")
+    finally:
+        compiler.compile = compile_
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 from importlib import metadata
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 import whisper_aut
+from whisper_aut.machine import instruction_sets, usable_cores
 
 
 def package_versions() -> dict[str, str]:
@@ -25,10 +25,11 @@ def package_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int | None]:
-    """Processor, its cores that are ours, and the GPU."""
+    """Return processor, instruction sets, the cores that this process may use, and the GPU."""
     return {
         "cpu": _cpu_name(),
-        "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "instruction_sets": ", ".join(instruction_sets()) or None,
+        "num_cpus": usable_cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

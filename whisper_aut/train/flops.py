@@ -7,9 +7,7 @@ same time, both have the same utilisation, however much silence one of them comp
 
 from __future__ import annotations
 
-import functools
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -27,10 +25,6 @@ Precision = Literal["bf16", "fp32"]
 # A backward costs two forwards. The first convolution needs no gradient of its input, which this counts nevertheless:
 # 0.04% of large-v3's work on ten seconds, 0.9% of tiny's.
 FORWARD_AND_BACKWARD = 3
-
-_CPU_SIDE = 1024  # rows of the matrices that a CPU's peak is measured with: 2 GFLOP a product
-_CPU_SEC = 0.3  # of measuring
-_CPU_MIN_PRODUCTS = 4  # the first ones choose kernels and wake cores
 
 
 @dataclass(frozen=True)
@@ -76,15 +70,20 @@ def forward_flops(whisper: WhisperConfig, num_positions: int, num_tokens: float)
     num_tokens = min(num_tokens, MAX_TOKENS)
     frames = num_positions * FRAMES_PER_SEC // POSITIONS_PER_SEC
     convolutions = 2 * 3 * width * (frames * whisper.num_mel_bins + num_positions * width)
-    encoder = whisper.encoder_layers * (
-        num_positions * 2 * (4 * width**2 + 2 * width * whisper.encoder_ffn_dim) + 4 * num_positions**2 * width
-    )
+    encoder = whisper.encoder_layers * encoder_layer_flops(whisper, num_positions)
     decoder = whisper.decoder_layers * (
         num_tokens * 2 * (6 * width**2 + 2 * width * whisper.decoder_ffn_dim)
         + num_positions * 2 * 2 * width**2  # keys and values of cross attention
         + 4 * num_tokens * (num_tokens + num_positions) * width
     )
     return float(convolutions + encoder + decoder + 2 * num_tokens * width * whisper.vocab_size)
+
+
+def encoder_layer_flops(whisper: WhisperConfig, num_positions: int) -> float:
+    """Return the FLOPs of one encoder layer's forward over T = ``num_positions`` positions of one clip."""
+    width = whisper.d_model
+    products = 2 * (4 * width**2 + 2 * width * whisper.encoder_ffn_dim)
+    return float(num_positions * products + 4 * num_positions**2 * width)
 
 
 def useful_flops(
@@ -116,14 +115,12 @@ def real_tokens(labels: Tensor) -> Tensor:
 
 
 def peak_flops(device: torch.device | str, precision: Precision) -> float | None:
-    """Most FLOP/s that ``device`` does in dense products of ``precision``; None where nobody knows.
+    """Return the most FLOP/s that a GPU does in dense products of ``precision``; None where nobody knows.
 
-    A GPU's is looked up by its name and never guessed. A CPU's is measured once with this process' threads, in a
-    fraction of a second: the best of several products, which on a busy machine is still too low.
+    It is looked up by the GPU's name and never guessed. A CPU has none: what was measured beside other work would be
+    too low, and a utilisation of more than 100% says nothing.
     """
     device = torch.device(device)
-    if device.type == "cpu":
-        return _measured_on_cpu(precision, torch.get_num_threads())
     return gpu_peak_flops(torch.cuda.get_device_name(device), precision) if device.type == "cuda" else None
 
 
@@ -133,22 +130,6 @@ def gpu_peak_flops(name: str, precision: Precision) -> float | None:
         if re.fullmatch(gpu.name, name):
             return 1e12 * (gpu.bf16 if precision == "bf16" else gpu.fp32)
     return None
-
-
-@functools.cache
-def _measured_on_cpu(precision: Precision, num_threads: int) -> float:
-    """The best of several products; ``num_threads`` is in the cache's key only."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = torch.ones(2, _CPU_SIDE, _CPU_SIDE, dtype=dtype)
-    out = torch.empty_like(left)
-    best_sec, begun_sec, num_products = float("inf"), time.perf_counter(), 0
-    with torch.no_grad():
-        while num_products < _CPU_MIN_PRODUCTS or time.perf_counter() - begun_sec < _CPU_SEC:
-            product_sec = time.perf_counter()
-            torch.mm(left, right, out=out)
-            best_sec = min(best_sec, time.perf_counter() - product_sec)
-            num_products += 1
-    return 2 * _CPU_SIDE**3 / best_sec
 
 
 def _whole_numbers(values: Sequence[int] | Tensor) -> list[int]:

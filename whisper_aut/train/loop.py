@@ -21,15 +21,16 @@ from whisper_aut.data.plan import Plan
 from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
 from whisper_aut.errors import CheckpointError, Interrupted
 from whisper_aut.model.base import BaseModel, load_base
-from whisper_aut.train.checkpoint import BrokenWeights, Checkpoint, TrainedState, newest_checkpoint, step_folder
-from whisper_aut.train.engine import read_strategy, start_distributed, stop_distributed
+from whisper_aut.train.checkpoint import BrokenWeights, TrainedState, newest_checkpoint, step_folder
+from whisper_aut.train.engine import start_distributed, stop_distributed
 from whisper_aut.train.environment import peak_memory_gb
 from whisper_aut.train.flops import peak_flops
 from whisper_aut.train.guard import StepGuard
 from whisper_aut.train.metrics import MetricsLog
 from whisper_aut.train.preempt import StopRequest
 from whisper_aut.train.ranks import Ranks
-from whisper_aut.train.run_folder import check_identity, held_run_dir, identity, write_run_json
+from whisper_aut.train.resume import choose_run_precision, find_checkpoint
+from whisper_aut.train.run_folder import held_run_dir, identity, write_run_json
 from whisper_aut.train.saver import CheckpointSaver
 from whisper_aut.train.schedule import learning_rate, total_steps
 from whisper_aut.train.step import StepOutcome, make_stepper, rates
@@ -56,7 +57,6 @@ def prepare(recipe: Recipe) -> Prepared:
     Raises:
         WhisperAutError: strategy, base, manifests or mixture cannot be used.
     """
-    read_strategy(recipe.train.deepspeed)  # the engine's to use, but wrong names are said before anything is loaded
     base = load_base(recipe.base.model)
     text_encoder = TextEncoder(base.tokenizer, prompts_of(recipe.data.mixture))
     corpus = load_corpus(recipe.data, recipe.seed, text_encoder)
@@ -123,8 +123,11 @@ class _Trainer:
             self.config, prepared.corpus.validation.get("speech"), prepared.base, prepared.text_encoder
         )
 
-        self.changed_data: list[str] = []
-        resumed = self._find_checkpoint(accept_changed_data)
+        resumed, self.changed_data = find_checkpoint(
+            run_dir, self.identity, ranks, watchdog, accept_changed_data=accept_changed_data
+        )
+        self.precision = choose_run_precision(self.config.precision, resumed, ranks)
+        self.config = self.config.model_copy(update={"precision": self.precision.short_name})
         weights = resumed.weights() if resumed is not None else {}
         whisper = prepared.base.model
         if resumed is not None:
@@ -143,7 +146,7 @@ class _Trainer:
         elif ranks.speaks:
             write_run_json(
                 run_dir, prepared.recipe, prepared.base, prepared.corpus, prepared.plan,
-                steps=prepared.steps, world_size=ranks.world_size,
+                steps=prepared.steps, world_size=ranks.world_size, precision=self.precision,
             )  # fmt: skip
 
     def run(self, stop: StopRequest) -> Path:
@@ -154,7 +157,10 @@ class _Trainer:
             return self._last_checkpoint()
         with MetricsLog(self.run_dir, enabled=self.ranks.speaks, total_steps=self.prepared.steps) as log:
             started_sec = time.monotonic()
-            peak = peak_flops(self.ranks.device, self.config.precision)
+            log.event(
+                "precision", step=self.num_steps_done, precision=self.precision.name, reason=self.precision.reason
+            )
+            peak = peak_flops(self.ranks.device, self.precision.short_name)
             peak_of_all = peak * self.ranks.world_size if peak is not None else None
             if self.num_steps_done:
                 log.event("resume", step=self.num_steps_done, world_size=self.ranks.world_size)
@@ -273,8 +279,14 @@ class _Trainer:
         trained = self.engine.gather(rank=self.ranks.rank)
         if trained is not None:
             try:
-                state = {"identity": self.identity, "num_updates": self.engine.num_updates, "guard": self.guard.state()}
-                self.saver.save(self.num_steps_done, trained, state | {"validation_loss": self.validation})
+                state = {
+                    "identity": self.identity,
+                    "num_updates": self.engine.num_updates,
+                    "guard": self.guard.state(),
+                    "precision": self.precision.short_name,
+                    "validation_loss": self.validation,
+                }
+                self.saver.save(self.num_steps_done, trained, state)
                 if must_stand:
                     self.saver.wait()
             except CheckpointError as error:
@@ -284,34 +296,6 @@ class _Trainer:
             raise failure
         if failure is not None and self.ranks.speaks:
             _warn_of(failure)
-
-    def _find_checkpoint(self, accept_changed_data: bool) -> Checkpoint | None:
-        """The newest sound checkpoint of this very run, or None for a fresh start. Rank 0 verifies and decides."""
-        found: Checkpoint | None = None
-        failure: CheckpointError | None = None
-        if self.ranks.speaks:
-            self.watchdog.at("verifying checkpoints", patient=True)
-            try:
-                found = newest_checkpoint(self.run_dir / "checkpoints")
-                if found is not None:
-                    self.changed_data = check_identity(
-                        self.run_dir, found.state["identity"], self.identity, accept_changed_data=accept_changed_data
-                    )
-                    for what in self.changed_data:
-                        print(f"warning: {what}; accepted", file=sys.stderr)
-                    print(f"train: going on from {found.folder}", file=sys.stderr)
-            except CheckpointError as error:
-                failure = error
-        found, failure = self.ranks.from_first((found, failure))
-        if failure is not None:
-            raise failure
-        if found is not None and not found.folder.is_dir():
-            raise CheckpointError(
-                f"rank {self.ranks.rank} does not see the checkpoint that rank 0 goes on from",
-                where=str(found.folder),
-                remedy="give an --out that all machines share",
-            )
-        return found
 
     def _record_quarantine(self, batches: list[Batch], outcome: StepOutcome) -> None:
         """One ledger, written by rank 0; the rate counts clips of all ranks, so that all ranks stop together."""

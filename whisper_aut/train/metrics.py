@@ -7,11 +7,15 @@ import math
 import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from whisper_aut.progress import format_duration
+
+_RECENT_STEPS = 50  # that the time left is estimated from
+_STEPS_BEFORE_ESTIMATE = 3
 
 
 class MetricsLog:
@@ -27,7 +31,7 @@ class MetricsLog:
     def __init__(self, run_dir: Path, *, enabled: bool, total_steps: int, log_every_sec: float = 10.0) -> None:
         self.enabled, self.total_steps, self.log_every_sec = enabled, total_steps, log_every_sec
         self._last_print_sec = float("-inf")
-        self._recent_step_sec: list[float] = []
+        self._recent_step_sec: deque[float] = deque(maxlen=_RECENT_STEPS)
         if enabled:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -40,22 +44,28 @@ class MetricsLog:
         if not self.enabled:
             return
         self.event("step", **values)
-        self._recent_step_sec = [*self._recent_step_sec[-49:], values["step_sec"]]
+        self._recent_step_sec.append(values["step_sec"])
         now = time.monotonic()
         number = int(values["step"])
         if now - self._last_print_sec < self.log_every_sec and number < self.total_steps:
             return
         self._last_print_sec = now
-        mean_step_sec = sum(self._recent_step_sec) / len(self._recent_step_sec)
-        left = format_duration((self.total_steps - number) * mean_step_sec)
+        left = self._time_left(number)
         used = f"{values['mfu']:.0%} useful MFU, " if "mfu" in values else ""
         print(
             f"train: step {number}/{self.total_steps}, loss {values['loss']:.3f}, lr {values['lr']:.2e}, "
             f"{values['clips_per_sec']:.3g} clips/s, {values['audio_sec_per_sec']:.3g} s audio/s, {used}"
-            f"waited {values['loader_wait_sec']:.2f} s for data, {values['memory_gb']:.1f} GB, {left} left",
+            f"waited {values['loader_wait_sec']:.2f} s for data, {values['memory_gb']:.1f} GB{left}",
             file=sys.stderr,
             flush=True,
         )
+
+    def _time_left(self, number: int) -> str:
+        """Return an estimate from recent steps; nothing in the first ones, which wait for workers and new shapes."""
+        if number < self.total_steps and len(self._recent_step_sec) < _STEPS_BEFORE_ESTIMATE:
+            return ""
+        mean_step_sec = sum(self._recent_step_sec) / len(self._recent_step_sec)
+        return f", about {format_duration((self.total_steps - number) * mean_step_sec)} left"
 
     def event(self, event: str, **values: Any) -> None:
         """Any event, as one JSON line; numbers go to TensorBoard as well."""

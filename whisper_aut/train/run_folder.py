@@ -23,13 +23,14 @@ from whisper_aut.data.plan import Plan
 from whisper_aut.errors import CheckpointError
 from whisper_aut.files import write_whole
 from whisper_aut.model.base import BaseModel
+from whisper_aut.model.precision import PrecisionChoice
 from whisper_aut.resources import command_line
 from whisper_aut.train.environment import machine, package_versions
 
 # May differ between the parts of one run: they change neither the clips nor the arithmetic's meaning.
 _FREE_TO_CHANGE = (
     "name", "description", "data.num_workers", "data.max_quarantine_rate", "train.deepspeed",
-    "train.gradient_checkpointing", "train.checkpoint_every_steps", "train.keep_checkpoints",
+    "train.precision", "train.gradient_checkpointing", "train.checkpoint_every_steps", "train.keep_checkpoints",
     "train.keep_every_steps", "train.keep_best", "train.save_in_background", "train.validate_every_steps",
     "train.validate_wer_clips", "train.compile", "train.max_skipped_steps", "train.stall_sec",
 )  # fmt: skip
@@ -111,7 +112,7 @@ def check_identity(
     differing = [
         f"{key}: {found['recipe'].get(key)!r} in the run, {asked['recipe'].get(key)!r} asked for"
         for key in sorted({*found["recipe"], *asked["recipe"]})
-        if found["recipe"].get(key) != asked["recipe"].get(key)
+        if _matters(key) and found["recipe"].get(key) != asked["recipe"].get(key)
     ]
     if not differing and found["base_sha256"] != asked["base_sha256"]:
         differing = ["the base's weights changed"]
@@ -137,7 +138,15 @@ def check_identity(
 
 
 def write_run_json(
-    run_dir: Path, recipe: Recipe, base: BaseModel, corpus: Corpus, plan: Plan, *, steps: int, world_size: int
+    run_dir: Path,
+    recipe: Recipe,
+    base: BaseModel,
+    corpus: Corpus,
+    plan: Plan,
+    *,
+    steps: int,
+    world_size: int,
+    precision: PrecisionChoice,
 ) -> None:
     """Write ``recipe.yaml`` and ``run.json``, the run's own description, each whole or not at all."""
     recipe_yaml = dump_recipe(recipe)
@@ -161,7 +170,7 @@ def write_run_json(
         "command": command_line(),
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": package_versions(),
-        "machine": machine(),
+        "machine": machine() | {"precision": f"{precision.name} ({precision.reason})"},
     }
     write_whole(run_dir / "recipe.yaml", recipe_yaml)
     write_whole(run_dir / "run.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from types import FrameType
 
 from whisper_aut.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RANK_LOST, EnvironmentProblem
+from whisper_aut.machine import threads_per_process
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # The watchdog of every rank ends it within a minute after another's death; who is still there then is ended here.
@@ -66,11 +67,10 @@ def start_ranks(num_ranks: int, arguments: Sequence[str]) -> int:
 
 
 def _start(rank: int, num_ranks: int, port: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    threads = str(max(1, len(os.sched_getaffinity(0)) // num_ranks))
     launched = {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+        "OMP_NUM_THREADS": str(threads_per_process(num_ranks)),
     }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "whisper_aut", *arguments],
