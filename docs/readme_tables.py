@@ -1,11 +1,12 @@
-"""README's tables, from the results that they show.
+"""Write the tables of README.md and docs/ from the results that they show.
 
     python docs/readme_tables.py            # writes them
-    python docs/readme_tables.py --check    # exit code 1 where README shows something else
+    python docs/readme_tables.py --check    # exit code 1 where a page shows something else
 
 Between `<!-- table: NAME -->` and `<!-- /table -->` stands the table of `docs/results/NAME.json`, which is the
 `probe.json` of a run or, where NAME begins with speech, the word errors of a `speech.json`, kept without its clips
-(their texts are the corpora's). The table `parity` is made of the `parity.json` of two exports.
+(their texts are the corpora's). `short_NAME` has the primary rows of NAME alone. The table `parity` is made of the
+`parity.json` of two exports.
 """
 
 from __future__ import annotations
@@ -19,21 +20,24 @@ from whisper_aut.errors import WhisperAutError
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.report.markdown import markdown_table, speech_table
 from whisper_aut.report.speech import speech_section
-from whisper_aut.report.verdict import make_rows
+from whisper_aut.report.verdict import Row, make_rows
 from whisper_aut.speech.results import SpeechReport
 
+PAGES = ("README.md", "docs/results.md", "docs/export.md")
 ROOT = Path(__file__).resolve().parents[1]
 PARITIES = {"parity_demo": "demo", "parity_real_tiny": "real run"}  # files, and their columns
 TABLE = re.compile(r"(?<=<!-- table: )(?P<name>\w+) -->\n.*?(?=<!-- /table -->)", re.DOTALL)
 
 
-def with_tables(readme: str) -> str:
-    """The text with every table made anew."""
-    return TABLE.sub(lambda found: f"{found['name']} -->\n{_table(found['name'])}", readme)
+def with_tables(page: str) -> str:
+    """Return the text with every table made anew."""
+    return TABLE.sub(lambda found: f"{found['name']} -->\n{_table(found['name'])}", page)
 
 
 def _table(name: str) -> str:
-    path = ROOT / "docs" / "results" / f"{name}.json"
+    path = ROOT / "docs" / "results" / f"{name.removeprefix('short_')}.json"
+    if name.startswith("short_"):
+        return _short_table(make_rows(ProbeReport.from_json(path)))
     if name == "parity":
         return _parity_table()
     if name.startswith("speech"):
@@ -43,6 +47,16 @@ def _table(name: str) -> str:
         shown = [row for row in word_errors if row.context == "full" or row.role == "adapted decoder"]
         return speech_table(shown) + "\n"
     return markdown_table(make_rows(ProbeReport.from_json(path)))
+
+
+def _short_table(rows: list[Row]) -> str:
+    """Return the primary protocol's rows: scores before and after, and the change with its interval."""
+    lines = ["| task | original | adapted | Δ [95%] |", "|---|---:|---:|---:|"]
+    for row in (row for row in rows if row.believed):
+        low, high = (f"{edge:+.1f}".replace("-", "−") for edge in row.interval)
+        delta = f"{row.delta:+.1f}".replace("-", "−")
+        lines.append(f"| {row.task} | {row.base:.1f} | {row.adapted:.1f} | **{delta}** [{low}, {high}] |")
+    return "\n".join(lines) + "\n"
 
 
 def _parity_table() -> str:
@@ -65,20 +79,18 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    path = ROOT / "README.md"
-    readme = path.read_text("utf-8")
     try:
-        wanted = with_tables(readme)
+        pages = {ROOT / name: with_tables((ROOT / name).read_text("utf-8")) for name in PAGES}
     except WhisperAutError as error:
         print(error, file=sys.stderr)
         return 2
-    if readme == wanted:
-        return 0
-    if arguments:
-        print("README.md does not show docs/results: run `python docs/readme_tables.py`", file=sys.stderr)
-        return 1
-    path.write_text(wanted, "utf-8")
-    return 0
+    changed = [path for path, wanted in pages.items() if path.read_text("utf-8") != wanted]
+    for path in changed:
+        if arguments:
+            print(f"{path.name} does not show docs/results: run `python docs/readme_tables.py`", file=sys.stderr)
+        else:
+            path.write_text(pages[path], "utf-8")
+    return 1 if changed and arguments else 0
 
 
 if __name__ == "__main__":

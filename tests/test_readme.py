@@ -1,8 +1,15 @@
-"""README shows what was measured: its tables are those of docs/results, and its files exist."""
+"""README and docs show what was measured: tables are those of docs/results, and links lead to files."""
 
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+
+def tables_of(page: Path) -> list[str]:
+    return re.findall(r"<!-- table: (\w+) -->", page.read_text("utf-8"))
 
 
 def test_the_tables_are_those_of_the_results(repository):
@@ -10,21 +17,26 @@ def test_the_tables_are_those_of_the_results(repository):
         [sys.executable, "docs/readme_tables.py", "--check"], cwd=repository, capture_output=True, text=True
     )
     assert checked.returncode == 0, checked.stderr
-    assert re.findall(r"<!-- table: (\w+) -->", (repository / "README.md").read_text("utf-8")) == [
-        "real_tiny", "speech_real_tiny", "demo", "parity",
-    ]  # fmt: skip
+    assert tables_of(repository / "README.md") == ["short_real_tiny"]
+    assert tables_of(repository / "docs" / "results.md") == ["real_tiny", "speech_real_tiny", "demo"]
+    assert tables_of(repository / "docs" / "export.md") == ["parity"]
 
 
-def test_a_changed_number_is_noticed(repository, tmp_path):
+@pytest.mark.parametrize(
+    ("page", "row", "number", "other"),
+    [("docs/results.md", "| **urban10**", "| 837 |", "| 838 |"), ("README.md", "| urban10", "+13.4", "+23.4")],
+)
+def test_a_changed_number_is_noticed(repository, tmp_path, page, row, number, other):
     for part in ("docs", "README.md"):
         subprocess.run(["cp", "-r", repository / part, tmp_path / part], check=True)
-    readme = tmp_path / "README.md"
-    row = next(line for line in readme.read_text("utf-8").splitlines() if line.startswith("| **urban10**"))
-    readme.write_text(readme.read_text("utf-8").replace(row, row.replace("| 837 |", "| 838 |")), "utf-8")
+    path = tmp_path / page
+    line = next(line for line in path.read_text("utf-8").splitlines() if line.startswith(row))
+    assert number in line
+    path.write_text(path.read_text("utf-8").replace(line, line.replace(number, other)), "utf-8")
     command = [sys.executable, tmp_path / "docs" / "readme_tables.py"]
     assert subprocess.run([*command, "--check"], capture_output=True).returncode == 1
     subprocess.run(command, check=True)
-    assert readme.read_text("utf-8") == (repository / "README.md").read_text("utf-8")
+    assert path.read_text("utf-8") == (repository / page).read_text("utf-8")
 
 
 def test_the_page_of_recipe_fields_is_what_the_code_reads(repository):
@@ -35,7 +47,7 @@ def test_the_page_of_recipe_fields_is_what_the_code_reads(repository):
 
 
 def test_every_relative_link_leads_to_a_file(repository):
-    for page in ("README.md", "CONTRIBUTING.md", "data_manifests/README.md", "docs/experiments.md"):
-        folder = (repository / page).parent
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (repository / page).read_text("utf-8")):
-            assert (folder / target).exists(), f"{page}: {target}"
+    pages = [repository / name for name in ("README.md", "CONTRIBUTING.md", "data_manifests/README.md")]
+    for page in [*pages, *(repository / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page}: {target}"
