@@ -338,6 +338,17 @@ def test_half_a_core_and_300_mb_are_seen_by_a_process_that_has_no_more():
     assert "a limit of 0.3 GB" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["wer", "runs/none"]])
+def test_a_command_that_cannot_even_load_its_libraries_says_so(words):
+    with _groups.limited_group(memory_bytes=300_000_000) as enter:
+        done = subprocess.run(
+            [sys.executable, "-m", "whisper_aut", *words], preexec_fn=enter, capture_output=True, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {words[0]} needs about 0.4 GB of memory on this machine, 0.")
+    assert "a limit of 0.3 GB" in done.stderr and "remedy: raise the limit" in done.stderr
+
+
 def test_a_process_that_is_killed_for_memory_is_explained_by_its_parent():
     code = """
         import subprocess, sys
