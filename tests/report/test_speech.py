@@ -42,6 +42,7 @@ def made_speech(*, errors=(3, 1, 8), ended=True, held_out="held out by the run: 
     return SpeechReport(
         command="whisper-aut wer runs/demo", date="2026-11-22", versions={}, clips_from="runs/demo", held_out=held_out,
         normaliser="Whisper's normaliser", caption_metric="chrF2", seed=0, models=models,
+        precision="bfloat16", precision_reason=f"{EVIL} faster",
         rows=make_rows(clips, seed=0), left_out=[], clips=clips,
     )  # fmt: skip
 
@@ -73,6 +74,11 @@ def test_gains_and_losses_are_told_by_their_intervals(encoders):
     assert not section.cautions
 
 
+def test_nothing_is_said_of_a_precision_that_was_not_recorded(encoders):
+    old = made_speech().model_copy(update={"precision": None, "precision_reason": None})
+    assert not [line for line in speech_section(old, encoders).how if line.startswith("Computed in")]
+
+
 def test_no_change_is_within_noise(encoders):
     section = speech_section(made_speech(errors=(3, 3, 3)), encoders)
     assert {row.verdict for row in section.rows if row.role != "base"} == {"within noise"}
@@ -90,7 +96,9 @@ def test_the_report_shows_it_and_obeys_nothing_of_it(probe_json, tmp_path):
     paths = build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out", speech=tmp_path / "speech.json")
     html, markdown = paths.html.read_text(), paths.markdown.read_text()
     assert "<script" not in html and "<script" not in markdown
-    for part in ("Speech kept", "10.0", "−20.0", "original decoder", "whisper-aut wer runs/demo"):
+    for part in (
+        "Speech kept", "10.0", "−20.0", "original decoder", "whisper-aut wer runs/demo", "Computed in bfloat16: ",
+    ):  # fmt: skip
         assert part in html and part in markdown
     assert "speech kept: <b>measured</b>" in html
 

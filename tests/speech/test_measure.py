@@ -3,17 +3,19 @@
 import json
 
 import pytest
+import torch
 import yaml
 
 from whisper_aut.config import load_recipe
 from whisper_aut.data.captions import TextEncoder
-from whisper_aut.errors import BaseModelError, CheckpointError, ManifestError, ProbeError
+from whisper_aut.errors import BaseModelError, CheckpointError, ManifestError, ProbeError, RecipeError
+from whisper_aut.model.precision import choose_precision
 from whisper_aut.model.word_errors import WordCounter
 from whisper_aut.speech import listen
 from whisper_aut.speech.clips import clips_of_manifests, limited
 from whisper_aut.speech.measure import measure
-from whisper_aut.speech.models import load_models
-from whisper_aut.speech.results import SpeechReport
+from whisper_aut.speech.models import Heard, load_models
+from whisper_aut.speech.results import Model, SpeechReport
 from whisper_aut.train.checkpoint import TrainedState, save_checkpoint
 from whisper_aut.train.loop import prepare
 from whisper_aut.train.run_folder import write_run_json
@@ -66,7 +68,7 @@ def short_texts():
 @pytest.fixture(scope="module")
 def measured(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return measure(str(run), out, contexts=["trimmed", "full"]), out
+    return measure(str(run), out, contexts=["trimmed", "full"], precision="float32"), out
 
 
 def test_the_clips_are_those_that_the_run_held_out(measured, corpus):
@@ -120,11 +122,52 @@ def test_what_a_model_hears_does_not_depend_on_its_companions(measured, run, cor
     """Another order, other batches: the same texts."""
     report, _ = measured
     alone = measure(
-        str(run), tmp_path, manifests=[corpus / "speech.jsonl"], split="validation", contexts=["trimmed"], max_clips=2
-    )
+        str(run), tmp_path, manifests=[corpus / "speech.jsonl"], split="validation", contexts=["trimmed"], max_clips=2,
+        precision="float32",
+    )  # fmt: skip
     texts = {clip.id: [one.text for one in clip.outputs if one.context == "trimmed"] for clip in report.clips}
     assert len(alone.clips) == 2
     assert all([one.text for one in clip.outputs] == texts[clip.id] for clip in alone.clips)
+
+
+def test_auto_takes_what_the_device_is_faster_in_and_says_so(measured, run, tmp_path, capsys):
+    report, _ = measured
+    assert (report.precision, report.precision_reason) == ("float32", "asked for")
+    faster = choose_precision("auto", "cpu")
+    auto = measure(str(run), tmp_path, contexts=["trimmed"], max_clips=1)
+    assert (auto.precision, auto.precision_reason) == (faster.name, faster.reason)
+    assert f"wer: precision {faster.name}: {faster.reason}\n" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match="no precision 'float16'"):
+        measure(str(run), tmp_path, precision="float16")
+
+
+def test_in_bfloat16_encoder_and_decoder_are_autocast(corpus, tiny_en, small_whisper):
+    encoder = TextEncoder(tiny_en.tokenizer)
+    clips = limited(clips_of_manifests([corpus / "speech.jsonl"], None, None, encoder).clips, 2)
+    whole = small_whisper(vocab_size=tiny_en.model.config.vocab_size)
+    whole.generation_config = tiny_en.model.generation_config
+    models = [Heard(whole.model.encoder, whole, Model.model_construct(role="base"))]
+    losses, types = {}, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        seen = types.setdefault(dtype, set())
+        handle = whole.model.decoder.layers[0].fc1.register_forward_hook(
+            lambda _, __, out, seen=seen: seen.add(out.dtype)
+        )
+        heard, _ = listen.hear(models, clips, ["trimmed"], encoder, dtype=dtype)
+        handle.remove()
+        losses[dtype] = [one.written[0, "trimmed"].loss for one in heard]
+    assert types == {torch.float32: {torch.float32}, torch.bfloat16: {torch.bfloat16, torch.float32}}  # losses: float32
+    assert losses[torch.bfloat16] != losses[torch.float32]
+    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=1e-2)
+
+
+def test_results_from_before_the_precision_was_recorded_are_read(measured, tmp_path):
+    report, out = measured
+    content = json.loads((out / "speech.json").read_text("utf-8"))
+    del content["precision"], content["precision_reason"]
+    (tmp_path / "speech.json").write_text(json.dumps(content), encoding="utf-8")
+    old = SpeechReport.from_json(tmp_path / "speech.json")
+    assert old.precision is None and old.rows == report.rows
 
 
 def test_clips_that_were_trained_on_are_said(run, corpus, tiny_en):

@@ -1,12 +1,21 @@
 """The starter of ranks: environment, exit codes; whole runs under it are in tests/integration/test_faults.py."""
 
+import importlib.util
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from whisper_aut.errors import EnvironmentProblem
 from whisper_aut.train import start
+
+_spec = importlib.util.spec_from_file_location("control_groups", Path(__file__).parents[1] / "control_groups.py")
+assert _spec is not None and _spec.loader is not None
+_groups = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_groups)
 
 
 @pytest.fixture
@@ -52,8 +61,29 @@ def test_the_code_is_the_first_failure_else_75_else_0(ranks_that, codes, expecte
     assert ranks_that(f"sys.exit({codes}[rank])") == expected
 
 
-def test_a_rank_that_a_signal_ended_counts_as_lost(ranks_that):
+def test_a_rank_that_a_signal_ended_counts_as_lost(ranks_that, capsys):
     assert ranks_that("rank == 1 and os.kill(os.getpid(), signal.SIGKILL)") == 1
+    assert "ended by signal 9; the others end" in capsys.readouterr().err  # nothing speaks for a lack of memory
+
+
+def test_the_last_rank_s_failure_is_said_as_well(ranks_that, capsys):
+    assert ranks_that("sys.exit(2)", 1) == 2
+    assert capsys.readouterr().err.endswith(") ended by code 2\n")
+
+
+def test_a_rank_that_was_killed_for_memory_is_explained(ranks_that):
+    ranks_that("held = bytearray(2_000_000_000) if rank == 1 and 'hold' in sys.argv else None", 1)  # writes the line
+    code = "import sys; from whisper_aut.train.start import start_ranks; sys.exit(start_ranks(2, ['hold']))"
+    with _groups.limited_group(memory_bytes=300_000_000) as enter:
+        # This process finds the real package, its ranks the one that was written.
+        here = f"import os, sys; sys.path.insert(0, r'{Path(start.__file__).parents[2]}'); {code}"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", here], preexec_fn=enter, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "train: rank 1 (process " in done.stderr
+    assert ") ended by signal 9, most likely out of memory: 0." in done.stderr
+    assert "GB free of 0.3 GB after its end (lower train.micro_batch_clips or data.num_workers)" in done.stderr
 
 
 def test_ranks_that_stay_after_another_failed_are_ended(ranks_that, monkeypatch):

@@ -10,6 +10,7 @@ import typer
 
 from whisper_aut.commands.choices import one_of
 from whisper_aut.commands.tables import plain_table, show
+from whisper_aut.machine import LIBRARIES_BYTES, require_memory
 
 if TYPE_CHECKING:
     from whisper_aut.speech.results import SpeechReport
@@ -35,12 +36,17 @@ def wer(
     out: Annotated[Path, typer.Option(help="Folder for speech.json.")] = Path("speech"),
     seed: Annotated[int, typer.Option(help="Of the bootstrap.", min=0, max=2**32 - 1)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: what this device computes faster.")
+    ] = "auto",
 ) -> None:
     """Word error rate before and after on held-out speech, and the quality of captions on held-out sounds and music.
 
     Three models hear every clip, at 30 s and at the clip's own length: the base, the adapted model, and the adapted
     encoder under the base's decoder. Changes are paired and have 95% intervals.
     """
+    require_memory(LIBRARIES_BYTES, "wer")  # before the imports that take it
+
     import torch
 
     from whisper_aut.constants import CONTEXTS
@@ -58,6 +64,7 @@ def wer(
         max_clips=max_clips,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        precision=precision,
     )
     _print(found)
     print(f"heard: {out / 'speech.json'}")

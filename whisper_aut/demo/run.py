@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 import whisper_aut
 from whisper_aut.constants import Domain
 from whisper_aut.demo.corpus import ProbeName, build_corpus
+from whisper_aut.errors import EnvironmentProblem
+from whisper_aut.machine import count_oom_kills, explain_kill, usable_cores
 from whisper_aut.progress import format_duration
 from whisper_aut.resources import resource
 
@@ -43,7 +46,7 @@ def run_demo(out_dir: Path, *, base: str, seed: int, overrides: Sequence[str]) -
     _run("export", str(run))
     _run(
         "probe", "--base", base, "--encoder", str(run / "export"), *tasks,
-        "--out", str(report), "--seed", str(seed), "--precision", "bfloat16",
+        "--out", str(report), "--seed", str(seed),
     )  # fmt: skip
     evals = [part for name in NUM_PROBE_CLIPS for part in ("--eval", str(data / "probe" / name))]
     _run("leakage", "--train", str(run), *evals, "--out", str(report / "leakage"))
@@ -64,13 +67,21 @@ def _make_data(data: Path, seed: int) -> None:
     if stamp.is_file() and json.loads(stamp.read_text("utf-8")) == wanted:
         return
     stamp.unlink(missing_ok=True)
-    build_corpus(data, seed=seed, num_clips=NUM_CLIPS, num_probe_clips=NUM_PROBE_CLIPS)
+    build_corpus(data, seed=seed, num_clips=NUM_CLIPS, num_probe_clips=NUM_PROBE_CLIPS, num_workers=usable_cores())
     stamp.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
 
 
 def _run(*arguments: str) -> None:
     """Run ``whisper-aut`` with these arguments in a process of its own, so that its memory goes back at its end."""
     print(f"+ whisper-aut {shlex.join(arguments)}", file=sys.stderr, flush=True)
+    oom_kills_before = count_oom_kills()
     code = subprocess.run([sys.executable, "-m", "whisper_aut", *arguments], check=False).returncode
+    if code < 0:
+        reason = explain_kill(oom_kills_before) if code == -signal.SIGKILL else ""
+        raise EnvironmentProblem(
+            f"whisper-aut {arguments[0]} was ended by signal {-code}" + (f", {reason}" if reason else ""),
+            remedy="make room if memory is short (the demo takes up to 4 GB), then run the same command again: what is "
+            "finished is not done again",
+        )
     if code:
         raise SystemExit(code)

@@ -25,7 +25,8 @@ DTYPES = {
 _SIDE = 192  # 14 MFLOP: 0.15 ms in float32, 30 ms in bfloat16 that is emulated
 _MIN_PRODUCTS, _MEASURE_SEC = 4, 0.05  # of each kind; the best counts, since others may use the core meanwhile
 _CLEARLY_FASTER = 1.25
-_SLOW_FACTOR = 2.0  # bfloat16 that is so much slower is worth a warning where a person asked for it
+SLOW_FACTOR = 2.0
+"""A 16-bit type whose products take so many times as long as float32's is slow: worth a warning, or another choice."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +88,43 @@ def choose_and_say(asked: str, device: torch.device | str, *, command: str) -> P
 
 def cpu_product_flops(dtype: torch.dtype) -> float:
     """Return the FLOP/s of products of ``dtype`` on one core of this CPU: the best of a few small ones."""
-    return _measure_products()[dtype]
+    return _measure_products(torch.bfloat16 if dtype == torch.float32 else dtype)[dtype]
+
+
+def compare_on_cpu(dtype: torch.dtype) -> tuple[float, str]:
+    """Return how many times as long as float32's products of a 16-bit ``dtype`` take on this CPU, and both speeds."""
+    measured = _measure_products(dtype)
+    fp32, other = measured[torch.float32], measured[dtype]
+    name = str(dtype).removeprefix("torch.")
+    return fp32 / other, f"products run at {gflops(other)} GFLOP/s a core in {name}, {gflops(fp32)} in float32"
+
+
+def gflops(flops: float) -> str:
+    """Return a speed in GFLOP/s with two digits, or as a whole number."""
+    return f"{flops / 1e9:.2g}" if flops < 10e9 else f"{flops / 1e9:.0f}"
 
 
 def _choose_on_cpu(asked: str) -> PrecisionChoice:
     if DTYPES.get(asked) == torch.float32:
         return PrecisionChoice(torch.float32, "asked for")
-    fp32, bf16 = cpu_product_flops(torch.float32), cpu_product_flops(torch.bfloat16)
-    speeds = f"products run at {_gflops(bf16)} GFLOP/s a core in bfloat16, {_gflops(fp32)} in float32"
+    times_as_long, speeds = compare_on_cpu(torch.bfloat16)
     if asked == "auto":
-        return PrecisionChoice(torch.bfloat16 if bf16 > _CLEARLY_FASTER * fp32 else torch.float32, speeds)
+        return PrecisionChoice(torch.bfloat16 if times_as_long * _CLEARLY_FASTER < 1 else torch.float32, speeds)
     warning = ""
-    if bf16 * _SLOW_FACTOR < fp32:
-        warning = f"bfloat16 is {fp32 / bf16:.0f} times slower than float32 on this CPU ({speeds}): use auto or float32"
+    if times_as_long > SLOW_FACTOR:
+        warning = (
+            f"bfloat16 is {times_as_long:.0f} times slower than float32 on this CPU ({speeds}): use auto or float32"
+        )
     return PrecisionChoice(torch.bfloat16, "asked for", warning)
 
 
-def _gflops(flops: float) -> str:
-    return f"{flops / 1e9:.2g}" if flops < 10e9 else f"{flops / 1e9:.0f}"
-
-
 @functools.cache
-def _measure_products() -> dict[torch.dtype, float]:
-    """Return FLOP/s by type. Takes 0.1 s, 0.3 s where bfloat16 is emulated.
+def _measure_products(reduced: torch.dtype) -> dict[torch.dtype, float]:
+    """Return FLOP/s of float32 and of a 16-bit type. Takes 0.1 s, 0.3 s where that type is emulated.
 
     One thread: the ratio is the same with more, but beside other jobs threads that wait for each other time those jobs.
     """
-    best_sec = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
+    best_sec = dict.fromkeys((torch.float32, reduced), float("inf"))
     factors = {dtype: torch.ones(2, _SIDE, _SIDE, dtype=dtype) for dtype in best_sec}
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)

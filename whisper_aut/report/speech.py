@@ -97,6 +97,7 @@ def speech_section(measured: SpeechReport | None, encoders: Sequence[EncoderReco
             "over clips. Decoding is greedy; intervals are 95%, bootstrapped over recordings or speakers where the "
             "manifest names them, else over clips; changes are paired, and against the base at full context where that "
             "was heard: at short contexts an unadapted Whisper repeats itself.",
+            *([f"Computed in {measured.precision}: {measured.precision_reason}."] if measured.precision else []),
             *(
                 f"{model.role}: encoder {model.encoder} ({model.encoder_sha256[:12]}), decoder {model.decoder} "
                 f"({model.decoder_sha256[:12]}){f', step {model.step}' if model.step is not None else ''}"

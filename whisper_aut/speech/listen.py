@@ -74,8 +74,11 @@ def hear(
     text_encoder: TextEncoder,
     *,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[list[HeardClip], list[str]]:
     """What every model makes of every clip, in the clips' order, and the clips that cannot be heard, with why.
+
+    In ``dtype`` bfloat16 encoding and greedy decoding are autocast; the losses are computed in float32 from the states.
 
     Raises:
         ManifestError: no clip can be heard.
@@ -94,7 +97,7 @@ def hear(
             for target, one in zip(waveforms, batch, strict=True):
                 target[: len(one.waveform)] = torch.from_numpy(one.waveform)
                 num_tokens[one.held.clip.id] = sum(label != IGNORE_LABEL for label in one.text.labels)
-            for place, written in _written(models, log_mel(waveforms.to(device)), batch, text_encoder):
+            for place, written in _written(models, log_mel(waveforms.to(device)), batch, text_encoder, dtype):
                 for one, found in zip(batch, written, strict=True):
                     results.setdefault(one.held.clip.id, {})[place, context] = found
             progress.advance(len(batch), context)
@@ -166,7 +169,7 @@ def _batches(
 
 @torch.inference_mode()
 def _written(
-    models: Sequence[Heard], features: Tensor, batch: Sequence[_Ready], text_encoder: TextEncoder
+    models: Sequence[Heard], features: Tensor, batch: Sequence[_Ready], text_encoder: TextEncoder, dtype: torch.dtype
 ) -> Iterator[tuple[int, list[Written]]]:
     device, max_tokens = features.device, _MAX_TOKENS[batch[0].held.clip.domain]
     prefix = torch.tensor(
@@ -181,12 +184,13 @@ def _written(
     inputs, labels = inputs.to(device), labels.to(device)
     states: dict[int, Tensor] = {}  # by encoder: two models may share one
     for place, model in enumerate(models):
-        if id(model.encoder) not in states:
-            states[id(model.encoder)] = encode(model.encoder, features)
-        heard = states[id(model.encoder)]
         rules = decoding_rules(model.writer)
-        said = greedy(model.writer, heard, prefix, rules, max_tokens=max_tokens)
-        losses = token_losses(model.writer, heard, inputs, labels).tolist()
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            if id(model.encoder) not in states:
+                states[id(model.encoder)] = encode(model.encoder, features)
+            heard = states[id(model.encoder)]
+            said = greedy(model.writer, heard, prefix, rules, max_tokens=max_tokens)
+        losses = token_losses(model.writer, heard.float(), inputs, labels).tolist()
         yield (
             place,
             [

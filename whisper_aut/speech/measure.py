@@ -14,6 +14,7 @@ from whisper_aut import __version__
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import EnvironmentProblem, ProbeError
 from whisper_aut.files import write_whole
+from whisper_aut.model.precision import choose_and_say
 from whisper_aut.model.word_errors import WordCounter, word_counter
 from whisper_aut.resources import command_line
 from whisper_aut.speech.captions import CaptionScore
@@ -39,6 +40,7 @@ def measure(
     max_clips: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    precision: str = "auto",
 ) -> SpeechReport:
     """Hear held-out clips before and after; writes ``speech.json`` into ``out_dir``.
 
@@ -54,6 +56,7 @@ def measure(
         max_clips: of each source.
         seed: of the bootstrap.
         device: cpu, cuda or cuda:N.
+        precision: of encoding and decoding: float32, bfloat16 (autocast), or auto, what the device is faster in.
 
     Raises:
         WhisperAutError: models or clips cannot be used, or nothing can be written.
@@ -68,6 +71,7 @@ def measure(
             where=adapted,
             remedy="give --run, which held clips out, or --manifest",
         )
+    choice = choose_and_say(precision, device, command="wer")
     loaded, models = load_models(adapted, base, step, run_dir)
     text_encoder = text_encoder_of(loaded.tokenizer, run_dir)
     if manifests:
@@ -77,7 +81,8 @@ def measure(
         selection = clips_of_run(run_dir, text_encoder)
     counter, captions = word_counter(loaded.tokenizer), CaptionScore()
     chosen = list(dict.fromkeys(contexts))
-    heard, left_out = hear(models, limited(selection.clips, max_clips), chosen, text_encoder, device=device)
+    to_hear = limited(selection.clips, max_clips)
+    heard, left_out = hear(models, to_hear, chosen, text_encoder, device=device, dtype=choice.dtype)
     clips = [_counted(one, models, chosen, counter, captions) for one in heard]
     report = SpeechReport(
         command=command_line(),
@@ -88,6 +93,8 @@ def measure(
         normaliser=counter.description,
         caption_metric=captions.signature,
         seed=seed,
+        precision=choice.name,
+        precision_reason=choice.reason,
         models=[one.record for one in models],
         rows=make_rows(clips, seed=seed),
         left_out=left_out,

@@ -103,6 +103,10 @@ class SpeechReport(Record):
     normaliser: str
     caption_metric: str = Field(description="Name and version, as its library signs it")
     seed: int = Field(description="Of the bootstrap")
+    precision: str | None = Field(
+        default=None, description="Arithmetic of encoding and decoding, as torch calls it; None: not recorded (float32)"
+    )
+    precision_reason: str | None = Field(default=None, description="Why it was taken")
     models: list[Model]
     rows: list[Row]
     left_out: list[str] = Field(description="Clips that could not be heard, and why")

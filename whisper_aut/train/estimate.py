@@ -66,6 +66,11 @@ def estimate_run(
     )
 
 
+def engine_bytes(num_parameters: int, world_size: int) -> int:
+    """Return the least that a rank's gradients, masters and moments take beyond the weights, whatever the ZeRO stage."""
+    return num_parameters * (_GRAD_BYTES + _OPTIMIZER_BYTES) // world_size
+
+
 def hours(total_flops: float, device: str, num_gpus: int, mfu: float = ASSUMED_MFU) -> float:
     """Hours of wall time on ``num_gpus`` of a device of ``PEAK_TFLOPS``, were the whole run at ``mfu`` of its peak."""
     return total_flops / (PEAK_TFLOPS[device] * 1e12 * mfu * num_gpus) / 3600

@@ -20,10 +20,12 @@ from whisper_aut.data.loader import Batch, loader_deaths_explained, step_batches
 from whisper_aut.data.plan import Plan
 from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
 from whisper_aut.errors import CheckpointError, Interrupted
+from whisper_aut.machine import require_memory
 from whisper_aut.model.base import BaseModel, load_base
 from whisper_aut.train.checkpoint import BrokenWeights, TrainedState, newest_checkpoint, step_folder
 from whisper_aut.train.engine import start_distributed, stop_distributed
 from whisper_aut.train.environment import peak_memory_gb
+from whisper_aut.train.estimate import engine_bytes
 from whisper_aut.train.flops import peak_flops
 from whisper_aut.train.guard import StepGuard
 from whisper_aut.train.metrics import MetricsLog
@@ -133,6 +135,9 @@ class _Trainer:
         if resumed is not None:
             # Into the model before the engine rounds it to bf16, so that masters and rounded weights agree.
             whisper.load_state_dict(weights | _tied(weights), strict=True)
+        if ranks.device.type == "cpu":
+            num_parameters = sum(parameter.numel() for parameter in whisper.parameters())
+            require_memory(engine_bytes(num_parameters, ranks.world_size), "training, activations not counted,")
         self.num_steps_done = resumed.step if resumed is not None else 0
         self.steps = self._start_workers()
         self.step = make_stepper(

@@ -7,6 +7,7 @@ from pathlib import Path
 from whisper_aut.config import Recipe
 from whisper_aut.data.manifest_file import check_present
 from whisper_aut.errors import CheckpointError
+from whisper_aut.machine import LIBRARIES_BYTES, require_memory
 from whisper_aut.model.places import model_file, model_folder
 from whisper_aut.train.strategy import read_strategy
 
@@ -17,6 +18,7 @@ def check_before_loading(recipe: Recipe, run_dir: Path | None) -> None:
     Raises:
         WhisperAutError: one of them cannot be used.
     """
+    require_memory(LIBRARIES_BYTES, "training")
     read_strategy(recipe.train.deepspeed)
     if model_file(recipe.base.model) is None:
         model_folder(recipe.base.model)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from types import FrameType
 
 from whisper_aut.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RANK_LOST, EnvironmentProblem
-from whisper_aut.machine import threads_per_process
+from whisper_aut.machine import count_oom_kills, explain_kill, threads_per_process
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # The watchdog of every rank ends it within a minute after another's death; who is still there then is ended here.
@@ -41,7 +41,7 @@ def start_ranks(num_ranks: int, arguments: Sequence[str]) -> int:
             f"--ranks {num_ranks}, but this process is rank {os.environ['RANK']} of a launcher already",
             remedy="leave --ranks out under deepspeed, torchrun or srun; or unset RANK",
         )
-    port = free_port()
+    port, oom_kills_before = free_port(), count_oom_kills()
     ranks = [_start(rank, num_ranks, port, arguments) for rank in range(num_ranks)]
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -52,17 +52,22 @@ def start_ranks(num_ranks: int, arguments: Sequence[str]) -> int:
     for number in _FORWARDED:
         signal.signal(number, forward)
     failed_sec: float | None = None
-    while any(process.poll() is None for process in ranks):
+    going = True
+    while going:
+        # Asked before failures are looked at, so that one of the last rank is said, too.
+        going = any(process.poll() is None for process in ranks)
         if failed_sec is None and any(process.poll() not in (None, EXIT_DONE, EXIT_INTERRUPTED) for process in ranks):
             failed_sec = time.monotonic()
             for rank, process in enumerate(ranks):
                 if process.poll() not in (None, EXIT_DONE, EXIT_INTERRUPTED):
-                    how = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
-                    print(f"train: rank {rank} (process {process.pid}) ended by {how}; the others end", file=sys.stderr)
+                    how = _say_how(process.returncode, oom_kills_before)
+                    others = "; the others end" if num_ranks > 1 else ""
+                    print(f"train: rank {rank} (process {process.pid}) ended by {how}{others}", file=sys.stderr)
         if failed_sec is not None and time.monotonic() - failed_sec > _PATIENCE_SEC:
             for process in ranks:
                 process.kill()
-        time.sleep(_POLL_SEC)
+        if going:
+            time.sleep(_POLL_SEC)
     return _common(process.returncode for process in ranks)
 
 
@@ -79,6 +84,13 @@ def _start(rank: int, num_ranks: int, port: int, arguments: Sequence[str]) -> su
         start_new_session=True,
         preexec_fn=_die_with_parent,
     )
+
+
+def _say_how(code: int, oom_kills_before: int) -> str:
+    if code >= 0:
+        return f"code {code}"
+    reason = explain_kill(oom_kills_before) if code == -signal.SIGKILL else ""
+    return f"signal {-code}" + (f", {reason} (lower train.micro_batch_clips or data.num_workers)" if reason else "")
 
 
 def free_port() -> int:
