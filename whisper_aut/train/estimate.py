@@ -67,7 +67,7 @@ def estimate_run(
 
 
 def engine_bytes(num_parameters: int, world_size: int) -> int:
-    """Return the least that a rank's gradients, masters and moments take beyond the weights, whatever the ZeRO stage."""
+    """Return the least that a rank's gradients, masters and moments take beyond its weights, at any ZeRO stage."""
     return num_parameters * (_GRAD_BYTES + _OPTIMIZER_BYTES) // world_size
 
 
