@@ -1,6 +1,10 @@
 """The public encoder against transformers' own at 30 s and the probe's vectors at the clip's length."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from whisper_aut.data.audio import read_waveform
 from whisper_aut.encoder import AudioEncoder
 from whisper_aut.errors import AudioError, BaseModelError
 from whisper_aut.model.encode import encode
+from whisper_aut.model.precision import choose_precision
 
 TINY_EN = "pypi:tiny.en"
 # Of states whose size is about 1 (the last layer norm's), in float32: sums in another order.
@@ -151,6 +156,29 @@ def test_any_rate_any_channels_and_long_files_in_windows(encoder, tmp_path):
     assert encoder.embed([]).shape == (0, encoder.width)
 
 
+def test_auto_takes_what_this_machine_is_faster_in_and_the_default_does_not_ask(encoder):
+    assert encoder.dtype == torch.float32
+    assert whisper_aut.load_encoder(TINY_EN, dtype="auto").dtype == choose_precision("auto", "cpu").dtype
+
+
+def test_bfloat16_that_is_slow_here_is_warned_of_and_auto_takes_float32(demo_weights):
+    if platform.machine() not in ("x86_64", "AMD64") or torch.cuda.is_available():
+        pytest.skip("only oneDNN on x86 can be told to leave instruction sets out; beside a GPU nothing is said")
+    code = """
+import torch, warnings, whisper_aut
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    assert whisper_aut.load_encoder("pypi:tiny.en", dtype="auto").dtype == torch.float32
+    assert not [one for one in caught if "bfloat16" in str(one.message)]
+    assert whisper_aut.load_encoder("pypi:tiny.en", dtype=torch.bfloat16).dtype == torch.bfloat16
+print(*(one.message for one in caught if "bfloat16" in str(one.message)), sep="\\n")
+"""
+    slow = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | slow, capture_output=True, text=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("bfloat16 is ") and "times slower than float32" in line
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_the_front_end_and_comes_near(encoder, clips, dtype):
     half = whisper_aut.load_encoder(TINY_EN, dtype=dtype)
@@ -235,7 +263,7 @@ def test_wrong_input_is_named(encoder, tmp_path):
     with pytest.raises(TypeError, match="holds a ndarray; give paths"):
         encoder.embed([np.zeros(100)])
     for dtype in (torch.int8, "bfloat16"):
-        with pytest.raises(BaseModelError, match="no type for weights"):
+        with pytest.raises(BaseModelError, match="not a type for weights"):
             whisper_aut.load_encoder(TINY_EN, dtype=dtype)
     with pytest.raises(AttributeError, match="load_decoder"):
         _ = whisper_aut.load_decoder

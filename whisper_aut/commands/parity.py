@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whisper_aut.machine import LIBRARIES_BYTES, require_memory
+
 if TYPE_CHECKING:
     from whisper_aut.parity.run import Parity
 
@@ -21,6 +23,12 @@ def parity(
         Path | None,
         typer.Option(help="What to hold it against: a run, a checkpoint, a model's folder; DIR/encoder if left out."),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Arithmetic of states: float32, the export's own, or auto: its own unless that is slow on this CPU."
+        ),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="File for the results; DIR/parity.json if left out.")] = None,
 ) -> None:
     """Load an export with every consumer that is installed and compare keys, weights and encoder states.
@@ -28,11 +36,13 @@ def parity(
     Leaves with exit code 3 where one of them does not get the encoder that was trained. What is not installed is
     named; pip install 'whisper-aut\\[parity]' brings it.
     """
+    require_memory(LIBRARIES_BYTES, "parity")  # before the imports that take it
+
     from whisper_aut.parity.run import REPORT, check_report_place, run_parity, write_parity
 
     path = out or folder / REPORT
     check_report_place(path)
-    found = run_parity(folder, audio_files=audio or [], reference=reference)
+    found = run_parity(folder, audio_files=audio or [], reference=reference, precision=precision)
     write_parity(found, path, folder)
     _print(found)
     print(f"written: {path}")
@@ -43,18 +53,20 @@ def _print(found: Parity) -> None:
     from whisper_aut.commands.tables import plain_table, show
 
     table = plain_table(
-        ("consumer", "version", "call", "max difference", "rms", "verdict"),
+        ("consumer", "version", "call", "states in", "max difference", "rms", "verdict"),
         right={"max difference", "rms"},
-        unbroken={"version", "max difference", "rms", "verdict"},
+        unbroken={"version", "states in", "max difference", "rms", "verdict"},
     )
     for row in found.rows:
         if row.status != "not run":
             numbers = (f"{row.distance.largest:.1e}", f"{row.distance.rms:.1e}") if row.distance else ("–", "–")
-            table.add_row(row.consumer, row.version, row.call, *numbers, row.status.upper().replace("SAME", "same"))
+            verdict = row.status.upper().replace("SAME", "same")
+            table.add_row(row.consumer, row.version, row.call, row.computed_in or "–", *numbers, verdict)
     show(table)
     print(
         f"tolerance in {found.precision}: {found.tolerance.largest:g} at most, {found.tolerance.rms:g} rms, in units "
-        f"of the states' own rms; weights bit by bit where the consumer shows them\naudio: {found.audio}"
+        f"of the states' own rms; weights bit by bit where the consumer shows them\nstates in {found.arithmetic}\n"
+        f"audio: {found.audio}"
     )
     for row in found.rows:
         if row.status == "not run":

@@ -99,6 +99,15 @@ def compare_on_cpu(dtype: torch.dtype) -> tuple[float, str]:
     return fp32 / other, f"products run at {gflops(other)} GFLOP/s a core in {name}, {gflops(fp32)} in float32"
 
 
+def warn_if_slow(dtype: torch.dtype) -> str:
+    """Return what a 16-bit ``dtype`` costs on this CPU where it is slow; empty where it is not."""
+    times_as_long, speeds = compare_on_cpu(dtype)
+    if times_as_long <= SLOW_FACTOR:
+        return ""
+    factor = f"{str(dtype).removeprefix('torch.')} is {times_as_long:.0f} times slower than float32"
+    return f"{factor} on this CPU ({speeds}): use auto or float32"
+
+
 def gflops(flops: float) -> str:
     """Return a speed in GFLOP/s with two digits, or as a whole number."""
     return f"{flops / 1e9:.2g}" if flops < 10e9 else f"{flops / 1e9:.0f}"
@@ -107,15 +116,10 @@ def gflops(flops: float) -> str:
 def _choose_on_cpu(asked: str) -> PrecisionChoice:
     if DTYPES.get(asked) == torch.float32:
         return PrecisionChoice(torch.float32, "asked for")
+    if asked != "auto":
+        return PrecisionChoice(torch.bfloat16, "asked for", warn_if_slow(torch.bfloat16))
     times_as_long, speeds = compare_on_cpu(torch.bfloat16)
-    if asked == "auto":
-        return PrecisionChoice(torch.bfloat16 if times_as_long * _CLEARLY_FASTER < 1 else torch.float32, speeds)
-    warning = ""
-    if times_as_long > SLOW_FACTOR:
-        warning = (
-            f"bfloat16 is {times_as_long:.0f} times slower than float32 on this CPU ({speeds}): use auto or float32"
-        )
-    return PrecisionChoice(torch.bfloat16, "asked for", warning)
+    return PrecisionChoice(torch.bfloat16 if times_as_long * _CLEARLY_FASTER < 1 else torch.float32, speeds)
 
 
 @functools.cache

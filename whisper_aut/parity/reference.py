@@ -37,13 +37,23 @@ class Reference:
         audio: the clips to compare on.
         precision: of the export that is compared: float32, float16 or bfloat16.
         keeps_decoder: whether the export has one.
+        states_dtype: arithmetic that PyTorch's consumers compute states in; None: that of the weights they load.
     """
 
-    def __init__(self, encoder: WhisperEncoder, audio: Audio, *, precision: str, keeps_decoder: bool) -> None:
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        audio: Audio,
+        *,
+        precision: str,
+        keeps_decoder: bool,
+        states_dtype: torch.dtype | None = None,
+    ) -> None:
         self.encoder = encoder
         self.audio = audio
         self.precision = precision
         self.keeps_decoder = keeps_decoder
+        self.states_dtype = states_dtype
         self.log_mel = LogMel(encoder.num_mel_bins)
 
     @property
@@ -100,7 +110,9 @@ class Reference:
             return features, encode(self.encoder, features)
 
 
-def load_reference(export_dir: Path, audio: Audio, source: Path | None = None) -> Reference:
+def load_reference(
+    export_dir: Path, audio: Audio, source: Path | None = None, states_dtype: torch.dtype | None = None
+) -> Reference:
     """The encoder to hold an export against.
 
     Args:
@@ -108,6 +120,7 @@ def load_reference(export_dir: Path, audio: Audio, source: Path | None = None) -
         audio: the clips to compare on.
         source: a run's folder, one of its checkpoints, or a folder of a model; the export's own form ``encoder``
             where None, whose hash is then compared with the one that the export noted.
+        states_dtype: as for ``Reference``.
 
     Raises:
         CheckpointError: this is no export, it has no form ``encoder`` and ``source`` is missing, its weights are not
@@ -119,7 +132,13 @@ def load_reference(export_dir: Path, audio: Audio, source: Path | None = None) -
     def made(encoder: WhisperEncoder) -> Reference:
         precision = str(about.get("dtype", "float32"))
         encoder.requires_grad_(False)
-        return Reference(encoder.float().eval(), audio, precision=precision, keeps_decoder=keeps_decoder(about))
+        return Reference(
+            encoder.float().eval(),
+            audio,
+            precision=precision,
+            keeps_decoder=keeps_decoder(about),
+            states_dtype=states_dtype,
+        )
 
     if source is None:
         bare = export_dir / "encoder"

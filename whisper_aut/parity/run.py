@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 import whisper_aut
-from whisper_aut.errors import CheckpointError, GateFailed
+from whisper_aut.errors import CheckpointError, GateFailed, RecipeError
 from whisper_aut.export.about import read_about
 from whisper_aut.export.sums import SUMS, compare_sums, record_sums
 from whisper_aut.files import write_whole
 from whisper_aut.model.hashes import weights_sha256
+from whisper_aut.model.precision import DTYPES, SLOW_FACTOR, PrecisionChoice, compare_on_cpu, warn_if_slow
 from whisper_aut.model.tensors import INDEX, WEIGHTS
 from whisper_aut.parity.audio import read_audio
 from whisper_aut.parity.compare import TOLERANCES, Distance, Mismatch
 from whisper_aut.parity.consumers import ALL
-from whisper_aut.parity.consumers.base import Consumer, LeftOut
+from whisper_aut.parity.consumers.base import Consumer, Found, LeftOut
 from whisper_aut.parity.reference import Reference, load_reference
 from whisper_aut.resources import command_line
 
@@ -37,6 +41,7 @@ class Row:
 
     Attributes:
         distance: of its states from the reference's, in units of their root mean square; None where there are none.
+        computed_in: the arithmetic of its states; weights are compared in what was loaded, whatever this is.
         reason: why it differs or was not run.
         note: what else is worth knowing, such as the words that it writes.
     """
@@ -49,6 +54,7 @@ class Row:
     status: Status
     reason: str = ""
     note: str = ""
+    computed_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Parity:
     """All rows, and what they were held against.
 
     Attributes:
+        precision: of the export, which the tolerance belongs to.
+        arithmetic: what PyTorch's consumers were told to compute states in, and why.
         changed_files: what in the folder is not what was exported, by SHA256SUMS. Rows speak of the encoder; a decoder
             or tokenizer that was damaged since is found here.
     """
@@ -66,6 +74,7 @@ class Parity:
     audio: str
     encoder_sha256: str
     changed_files: tuple[str, ...] = ()
+    arithmetic: str = ""
 
     @property
     def failed(self) -> tuple[Row, ...]:
@@ -95,6 +104,7 @@ def run_parity(
     *,
     audio_files: Sequence[Path] = (),
     reference: Path | None = None,
+    precision: str = "auto",
     consumers: Sequence[Consumer] = ALL,
 ) -> Parity:
     """Hold an export against its encoder, consumer by consumer.
@@ -103,20 +113,28 @@ def run_parity(
         export_dir: a folder that ``whisper-aut export`` wrote.
         audio_files: recordings to compare on; synthesised speech where there are none.
         reference: a run, a checkpoint or a model's folder to compare with; the export's form ``encoder`` if None.
+        precision: as for ``choose_arithmetic``.
         consumers: the rows.
 
     Raises:
         CheckpointError: no export, no reference, or nothing could be compared at all.
+        RecipeError: states cannot be compared in that precision.
         WhisperAutError: audio or reference cannot be read.
     """
     about = read_about(export_dir)
-    held_against = load_reference(export_dir, read_audio(audio_files), reference)
-    if held_against.precision not in TOLERANCES:
+    of_export = str(about.get("dtype", "float32"))
+    if of_export not in TOLERANCES:
         raise CheckpointError(
-            f"no tolerance is known for precision '{held_against.precision}'",
-            remedy=f"export in {', '.join(TOLERANCES)}",
+            f"no tolerance is known for precision '{of_export}'", remedy=f"export in {', '.join(TOLERANCES)}"
         )
-    tolerance = TOLERANCES[held_against.precision]
+    tolerance = TOLERANCES[of_export]
+    choice = choose_arithmetic(precision, of_export)
+    if choice.warning:
+        print(f"warning: {choice.warning}", file=sys.stderr)
+    in_own = choice.name == of_export
+    held_against = load_reference(
+        export_dir, read_audio(audio_files), reference, states_dtype=None if in_own else choice.dtype
+    )
     promised = about.get("forms", [])
     rows = tuple(run_consumer(consumer, export_dir, held_against, tolerance, promised) for consumer in consumers)
     if all(row.status == "not run" for row in rows):
@@ -126,12 +144,39 @@ def run_parity(
     changed = tuple(compare_sums(export_dir).lines()) if (export_dir / SUMS).is_file() else ()
     return Parity(
         rows,
-        held_against.precision,
+        of_export,
         tolerance,
         held_against.audio.source,
         weights_sha256(held_against.weights),
         changed,
+        f"{choice.name}: {choice.reason}",
     )
+
+
+def choose_arithmetic(asked: str, of_export: str) -> PrecisionChoice:
+    """Return what PyTorch's consumers compute states in: the export's own precision, or float32, which is more exact.
+
+    Args:
+        asked: ``auto``: the export's own, float32 where that is slow on this CPU; ``float32``; or the export's own.
+        of_export: precision of the export.
+
+    Raises:
+        RecipeError: something else was asked for, in which states could not stay within the export's tolerance.
+    """
+    own = getattr(torch, of_export)
+    if asked == "auto" and own == torch.float32:
+        return PrecisionChoice(own, "the export's own")
+    if asked == "auto":
+        times_as_long, speeds = compare_on_cpu(own)
+        return PrecisionChoice(torch.float32 if times_as_long > SLOW_FACTOR else own, speeds)
+    if DTYPES.get(asked) == torch.float32:
+        return PrecisionChoice(torch.float32, "asked for")
+    if asked != of_export and DTYPES.get(asked) != own:
+        raise RecipeError(
+            f"states of an export in {of_export} are not compared in '{asked}'",
+            remedy="use auto, float32" + ("" if own == torch.float32 else f" or {of_export}"),
+        )
+    return PrecisionChoice(own, "asked for", warn_if_slow(own))
 
 
 def check_report_place(path: Path) -> None:
@@ -203,10 +248,11 @@ def run_consumer(
     """
     installed = _version(consumer.packages[0])
 
-    def made(status: Status, reason: str = "", distance: Distance | None = None, note: str = "") -> Row:
+    def made(status: Status, reason: str = "", found: Found | None = None) -> Row:
         reason = " ".join(reason.split())
         shown = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "…"
-        return Row(consumer.name, installed or "–", consumer.form, consumer.call, distance, status, shown, note)
+        row = Row(consumer.name, installed or "–", consumer.form, consumer.call, None, status, shown)
+        return row if found is None else replace(row, distance=found.distance, computed_in=found.computed_in)
 
     if not has_form(export_dir, consumer.form):
         if consumer.form in promised:
@@ -227,8 +273,8 @@ def run_consumer(
     for measure, have, most in (("largest", distance.largest, tolerance.largest), ("rms", distance.rms, tolerance.rms)):
         if not have <= most:
             said = f"the states' {measure} difference is {have:.3g}, tolerated is {most:.3g}"
-            return made("different", said, distance)
-    return made("same", distance=distance, note=found.note)
+            return made("different", said, found)
+    return replace(made("same", found=found), note=found.note)
 
 
 def _version(package: str) -> str | None:

@@ -16,10 +16,15 @@ class LeftOut(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """What a consumer gave: how far its states are from the reference's, and what else was compared."""
+    """What a consumer gave: how far its states are from the reference's, and what else was compared.
+
+    Attributes:
+        computed_in: the arithmetic of its states.
+    """
 
     distance: Distance
     note: str = ""
+    computed_in: str = "float32"
 
 
 @dataclass(frozen=True)

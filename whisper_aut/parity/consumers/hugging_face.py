@@ -64,11 +64,19 @@ def front_end(folder: Path, reference: Reference) -> torch.Tensor:
 
 
 def compare_encoder(encoder: Any, features: torch.Tensor, reference: Reference, what: str) -> Found:
-    """Weights by value, then final states of the full window."""
+    """Weights by value in the precision that was loaded, then final states of the full window."""
     check_weights(encoder.state_dict(), reference.weights, what)
+    encoder, computed_in = in_arithmetic(encoder, reference)
     with torch.no_grad():
         states = encoder(features.to(encoder.dtype), return_dict=True).last_hidden_state
-    return Found(distance(states.float(), reference.states))
+    return Found(distance(states.float(), reference.states), computed_in=computed_in)
+
+
+def in_arithmetic(model: Any, reference: Reference) -> tuple[Any, str]:
+    """Return a model, cast in place, that computes in the reference's arithmetic, and that type's name."""
+    if reference.states_dtype is not None:
+        model = model.to(reference.states_dtype)
+    return model, str(model.dtype).removeprefix("torch.")
 
 
 def _whole_form(class_name: str, encoder_of: Callable[[Any], Any]) -> Callable[[Path, Reference], Found]:

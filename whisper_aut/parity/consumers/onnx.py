@@ -67,7 +67,7 @@ def _graph(folder: Path, reference: Reference) -> Found:
     held = {weight.name for weight in graph.initializer}
     used, made = _names(graph)
     check_names(held, (held & used) | (used - made), "the weights of encoder.onnx")
-    return Found(_fixed(_session(folder), reference))
+    return _found(_fixed, folder, reference)
 
 
 def _names(graph: Any) -> tuple[set[str], set[str]]:
@@ -85,7 +85,13 @@ def _names(graph: Any) -> tuple[set[str], set[str]]:
 
 
 def _row(compare: Callable[[Any, Reference], Distance]) -> Callable[[Path, Reference], Found]:
-    return lambda folder, reference: Found(compare(_session(folder), reference))
+    return lambda folder, reference: _found(compare, folder, reference)
+
+
+def _found(compare: Callable[[Any, Reference], Distance], folder: Path, reference: Reference) -> Found:
+    session = _session(folder)
+    distance = compare(session, reference)
+    return Found(distance, computed_in=np.dtype(_TYPES[session.get_inputs()[0].type]).name)
 
 
 _RUNTIME = ("onnxruntime",)

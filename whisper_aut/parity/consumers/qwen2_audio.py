@@ -10,7 +10,7 @@ from whisper_aut.model.base import quiet_loading
 from whisper_aut.model.tensors import safetensors_folder
 from whisper_aut.parity.compare import check_weights, distance
 from whisper_aut.parity.consumers.base import Consumer, Found
-from whisper_aut.parity.consumers.hugging_face import load_checked
+from whisper_aut.parity.consumers.hugging_face import in_arithmetic, load_checked
 from whisper_aut.parity.reference import Reference
 
 
@@ -35,9 +35,11 @@ def _from_pretrained(folder: Path, reference: Reference) -> Found:
 
 
 def _pooled(encoder: torch.nn.Module, reference: Reference) -> Found:
+    encoder, computed_in = in_arithmetic(encoder, reference)
     with torch.no_grad():
         states = encoder(reference.features).last_hidden_state
-    return Found(distance(states.float(), reference.pooled_states), note="pairs averaged before the last norm, 25 Hz")
+    note = "pairs averaged before the last norm, 25 Hz"
+    return Found(distance(states.float(), reference.pooled_states), note, computed_in)
 
 
 CONSUMERS = (

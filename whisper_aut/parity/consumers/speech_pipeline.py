@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.model.base import quiet_loading
 from whisper_aut.parity.compare import Mismatch
 from whisper_aut.parity.consumers.base import Consumer, Found, LeftOut
-from whisper_aut.parity.consumers.hugging_face import NO_DECODER, compare_encoder
+from whisper_aut.parity.consumers.hugging_face import NO_DECODER, compare_encoder, in_arithmetic
 from whisper_aut.parity.reference import Reference
 
 
@@ -31,6 +32,7 @@ def _pipeline(folder: Path, reference: Reference) -> Found:
         waveforms = [clip.waveform for clip in reference.clips]
         features = recognise.feature_extractor(waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         found = compare_encoder(recognise.model.model.encoder, features, reference, "the pipeline's model")
+        in_arithmetic(recognise.model, reference)  # the decoder, too
         heard = []
         for number, clip in enumerate(reference.clips):
             # Greedy on both sides: of its own accord the pipeline searches with five beams, `generate` with one.
@@ -45,7 +47,7 @@ def _pipeline(folder: Path, reference: Reference) -> Found:
                     f"on {clip.name} it writes '{text.strip()}', on the reference's states '{expected.strip()}'"
                 )
             heard.append(text.strip())
-    return Found(found.distance, note="writes: " + " | ".join(heard))
+    return replace(found, note="writes: " + " | ".join(heard))
 
 
 CONSUMERS = (
