@@ -32,7 +32,7 @@ def test_in_bf16_too_a_run_killed_in_mid_training_resumes_bit_for_bit(
     start_training, corpus, make_recipe, save_small_base, tmp_path
 ):
     """Weights are rounded for the forward pass; the masters that a checkpoint holds are not."""
-    tiny = save_small_base(tmp_path / "base", d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32)
+    tiny = save_small_base(tmp_path / "base", width=16)
     recipe = make_recipe(corpus, base=tiny, file_name="bf16.yaml", precision="bf16")
     unbroken = start_training(recipe, tmp_path / "unbroken")
     code, errors = unbroken.finish()
