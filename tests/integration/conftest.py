@@ -1,4 +1,8 @@
-"""Training runs as a user starts them: processes of their own, real weights, a small corpus."""
+"""Training runs as a user starts them: processes of their own, a small corpus.
+
+Most are of a small random base, in forks of a process that has loaded the libraries; test_real_weights.py has runs of
+tiny.en, in processes that begin from nothing.
+"""
 
 import json
 import os
@@ -7,17 +11,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import FIXED, Forked, ForkServer
+from hold import Hold
 
 from whisper_aut.train.start import free_port
 
 TIMEOUT_SEC = 900  # a guard against hangs; a busy machine is no failure
+# What a step read, to the clip, and by which plan; whatever the order of sums.
+LEDGER = ("num_clips", "num_tokens", "audio_sec", "lr", "clips_digest")
 
 
 @dataclass
@@ -25,7 +33,8 @@ class Training:
     """``whisper-aut train`` on one or more ranks, under way or ended."""
 
     out: Path
-    ranks: list[subprocess.Popen[str]]
+    ranks: list[Forked] | list[subprocess.Popen[str]]
+    hold: Hold
     errors: list[str] = field(default_factory=list)
 
     def finish(self) -> tuple[int, str]:
@@ -64,37 +73,73 @@ class Training:
         """SHA-256 of the files of a checkpoint."""
         return dict(json.loads((self.out / "checkpoints" / f"step-{step:08d}" / "sha256.json").read_text()))
 
+    def assert_same_clips(self, expected: "Training") -> None:
+        """All steps are there and read the same."""
+        steps, reference = self.steps(), expected.steps()
+        assert sorted(steps) == sorted(reference) == [1, 2, 3, 4, 5, 6]
+        for number, line in reference.items():
+            assert {key: steps[number][key] for key in LEDGER} == {key: line[key] for key in LEDGER}, number
+
+    def assert_same_bits(self, expected: "Training") -> None:
+        """All steps read and computed the same, and weights and moments are the same to the last bit."""
+        self.assert_same_clips(expected)
+        sums = [
+            {name: value for name, value in run.sums(6).items() if name != "state.json"} for run in (self, expected)
+        ]
+        assert sums[0] == sums[1]
+        for number, line in expected.steps().items():
+            step = self.steps()[number]
+            assert [step[key] for key in ("loss", "grad_norm")] == [line["loss"], line["grad_norm"]], number
+
 
 @pytest.fixture(scope="session")
-def start_training(demo_weights: None) -> Iterator[Callable[..., Training]]:
+def start_training(demo_weights: None, forks: ForkServer) -> Iterator[Callable[..., Training]]:
     """Starts ``whisper-aut train RECIPE --out OUT [overrides]`` on ``ranks`` processes, or once without a launcher.
 
-    In the end no process and no checkpoint stays behind: pytest keeps folders, and these are half a gigabyte each.
+    ``hold_after``: the step after which every rank waits until ``training.hold.release()``. ``forked=False``: processes
+    that begin from nothing, as a user's. In the end no process and no checkpoint stays behind.
     """
     if find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed")
 
     started: list[Training] = []
 
-    def start(recipe: Path, out: Path, *overrides: str, ranks: int = 1, launched: bool = True) -> Training:
+    def start(
+        recipe: Path,
+        out: Path,
+        *overrides: str,
+        ranks: int = 1,
+        launched: bool = True,
+        forked: bool = True,
+        hold_after: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Training:
         port = str(free_port())
-        command = [sys.executable, "-m", "whisper_aut", "train", str(recipe), *overrides, "--out", str(out)]
-        processes = []
+        hold = Hold(out.parent / f"hold-{len(started)}", hold_after or 0)
+        hold.folder.mkdir(parents=True)
+        words = ["-m", "whisper_aut", "train", str(recipe), *overrides, "--out", str(out)]
+        processes: list[Any] = []
         for rank in range(ranks):
             launch = {} if not launched else {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
             }  # fmt: skip
-            process = subprocess.Popen(
-                command,
-                env=os.environ | launch | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
+            env = os.environ | FIXED | launch | (environment or {})
+            env |= hold.environment if hold_after is not None else {}
+            if forked:
+                processes.append(forks.start(words, env=env))
+                continue
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, *words],
+                    env=env,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
             )
-            processes.append(process)
-        started.append(Training(out, processes))
+        started.append(Training(out, processes, hold))
         return started[-1]
 
     yield start
@@ -112,9 +157,9 @@ def corpus(tmp_path_factory, write_corpus) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recipe(corpus, make_recipe) -> Path:
+def recipe(corpus, make_recipe, small_base) -> Path:
     """Six steps of four clips in two micro-batches, a checkpoint every two."""
-    return make_recipe(corpus)
+    return make_recipe(corpus, base=small_base)
 
 
 @pytest.fixture(scope="session")

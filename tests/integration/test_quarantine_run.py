@@ -12,12 +12,12 @@ pytestmark = pytest.mark.integration
 CORRUPT = (1, 4, 7, 10)
 
 
-def test_corrupt_clips_are_quarantined_counted_and_replaced(start_training, corpus, make_recipe, tmp_path):
+def test_corrupt_clips_are_quarantined_counted_and_replaced(start_training, corpus, make_recipe, small_base, tmp_path):
     folder = tmp_path / "corpus"
     shutil.copytree(corpus, folder)
     for number in CORRUPT:
         (folder / "audio" / f"music-{number:03d}.wav").write_text("not a sound")
-    recipe = make_recipe(folder, checkpoint_every_steps=100)
+    recipe = make_recipe(folder, base=small_base, checkpoint_every_steps=100)
     training = start_training(recipe, tmp_path / "run", "data.holdout_clips=3")
     code, errors = training.finish()
     assert code == 0, errors
@@ -38,14 +38,14 @@ def test_corrupt_clips_are_quarantined_counted_and_replaced(start_training, corp
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_corpus_without_one_readable_clip_of_a_domain_stops_the_run(
-    start_training, corpus, make_recipe, tmp_path, num_workers
+    start_training, corpus, make_recipe, small_base, tmp_path, num_workers
 ):
     folder = tmp_path / "corpus"
     shutil.copytree(corpus, folder)
     for path in (folder / "audio").glob("music-*.wav"):
         path.write_bytes(b"")
     # With workers too it must end: they ignore the signal that would stop them.
-    training = start_training(make_recipe(folder), tmp_path / "run", f"data.num_workers={num_workers}")
+    training = start_training(make_recipe(folder, base=small_base), tmp_path / "run", f"data.num_workers={num_workers}")
     code, errors = training.finish()
     assert code == 2
     assert "unreadable" in errors

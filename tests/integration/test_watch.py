@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,12 +35,12 @@ def task(corpus) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished_run(corpus, make_recipe, tmp_path_factory) -> Path:
+def finished_run(start_training, corpus, make_recipe, small_base, tmp_path_factory) -> Path:
     """A run of six steps with three checkpoints."""
     run = tmp_path_factory.mktemp("run") / "run"
-    recipe = make_recipe(corpus, keep_checkpoints=3)
-    command = [sys.executable, "-m", "whisper_aut", "train", str(recipe), "--out", str(run), f"data.root={corpus}"]
-    subprocess.run(command, check=True, capture_output=True)
+    recipe = make_recipe(corpus, base=small_base, file_name="watched.yaml", keep_checkpoints=3)
+    code, errors = start_training(recipe, run).finish()
+    assert code == 0, errors
     return run
 
 
@@ -59,13 +57,14 @@ def probed_steps(out: Path) -> list[int]:
 
 
 def test_a_watcher_started_first_probes_the_checkpoints_of_a_run_until_its_end(
-    start_training, corpus, make_recipe, task, tmp_path
+    start_training, forks, corpus, make_recipe, small_base, task, tmp_path
 ):
     run, out = tmp_path / "run", tmp_path / "watch"
-    command = [sys.executable, "-m", "whisper_aut", "watch", str(run), "--task", str(task), "--out", str(out)]
-    watcher = subprocess.Popen([*command, "--every", "0.1"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    words = ["-m", "whisper_aut", "watch", run, "--task", task, "--out", out, "--every", "0.1"]
+    watcher = forks.start(words)
     try:
-        training = start_training(make_recipe(corpus, keep_checkpoints=3), run)
+        recipe = make_recipe(corpus, base=small_base, file_name="watched-first.yaml", keep_checkpoints=3)
+        training = start_training(recipe, run)
         code, errors = training.finish()
         assert code == 0, errors
         printed, said = watcher.communicate(timeout=240)

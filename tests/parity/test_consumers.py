@@ -1,4 +1,4 @@
-"""Each consumer, the real package, on real tiny.en: it gets this encoder, and a fault in the file is told by name."""
+"""Each consumer, the real package: it gets real tiny.en's encoder, and a fault in a file is told by name."""
 
 import importlib.metadata
 import importlib.util
@@ -46,15 +46,15 @@ def test_it_gets_the_encoder(consumer, exported, reference):
 
 @pytest.mark.parametrize("fault", _faults.FAULTS)
 @pytest.mark.parametrize("consumer", QUICK, ids=by_form)
-def test_a_fault_in_the_file_is_told_by_key_or_difference(consumer, fault, exported, reference, tmp_path):
+def test_a_fault_in_the_file_is_told_by_key_or_difference(consumer, fault, small_exported, small_reference, tmp_path):
     needs(consumer)
     broken = tmp_path / "broken"
     # Links, since the files are large and a fault writes its file anew; onnx refuses links.
     others = [name for name in ("openai", "onnx", "ctranslate2", "qwen2-audio") if name != consumer.form]
     copy = shutil.copy2 if consumer.form == "onnx" else os.link
-    shutil.copytree(exported, broken, copy_function=copy, ignore=shutil.ignore_patterns(*others))
+    shutil.copytree(small_exported, broken, copy_function=copy, ignore=shutil.ignore_patterns(*others))
     _faults.break_form(broken, consumer.form, fault)
-    row = run_consumer(consumer, broken, reference, TOLERANCE)
+    row = run_consumer(consumer, broken, small_reference, TOLERANCE)
     assert row.status == "different"
     told = {
         "renamed": ("layers.1.", "blocks.1.", "layer_1/"),

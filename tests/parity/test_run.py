@@ -1,4 +1,4 @@
-"""The whole check: rows, verdicts, what is not run and why, parity.json, exit codes."""
+"""The whole check on a small model: rows, verdicts, what is not run and why, parity.json, exit codes."""
 
 import json
 import os
@@ -24,10 +24,10 @@ WHISPER_MODEL = next(consumer for consumer in ALL if consumer.name == "transform
 
 
 @pytest.fixture
-def copied(exported, tmp_path):
+def copied(small_exported, tmp_path):
     """The export as links, without the large forms: what a test breaks is its own."""
     skipped = shutil.ignore_patterns("onnx", "openai", "ctranslate2", "qwen2-audio")
-    return shutil.copytree(exported, tmp_path / "export", copy_function=os.link, ignore=skipped)
+    return shutil.copytree(small_exported, tmp_path / "export", copy_function=os.link, ignore=skipped)
 
 
 @pytest.fixture
@@ -91,12 +91,12 @@ def test_a_reference_that_was_changed_after_the_export_is_refused(copied, clip):
         run_parity(copied, audio_files=[clip], consumers=[WHISPER_MODEL])
 
 
-def test_without_the_encoders_form_a_reference_must_be_given(copied, exported, clip):
+def test_without_the_encoders_form_a_reference_must_be_given(copied, small_exported, clip):
     shutil.rmtree(copied / "encoder")
     with pytest.raises(CheckpointError, match="no form `encoder`") as caught:
         run_parity(copied, audio_files=[clip], consumers=[WHISPER_MODEL])
     assert "--reference" in (caught.value.remedy or "")
-    (row,) = run_parity(copied, audio_files=[clip], reference=exported, consumers=[WHISPER_MODEL]).rows
+    (row,) = run_parity(copied, audio_files=[clip], reference=small_exported, consumers=[WHISPER_MODEL]).rows
     assert row.status == "same"
 
 
@@ -146,14 +146,14 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
         run_parity(tmp_path)
 
 
-def test_the_commands_leave_with_0_and_3(demo_weights, clip, tmp_path, monkeypatch, capsys):
+def test_the_commands_leave_with_0_and_3(small_model, clip, tmp_path, monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["whisper-aut", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
         return int(left.value.code or 0), capsys.readouterr()
 
-    export = export_model("pypi:tiny.en", tmp_path / "export", ExportOptions(["hf", "encoder"], "none", "float32"))
+    export = export_model(str(small_model), tmp_path / "export", ExportOptions(["hf", "encoder"], "none", "float32"))
     code, said = run("parity", export, "--audio", clip)
     assert code == 0 and "transformers WhisperEncoder" in said.out
     assert (export / "parity.json").is_file()

@@ -3,76 +3,50 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
+import time
+from pathlib import Path
 
 import pytest
+from fork_server import Forked
+from torch.distributed import HashStore
 
+from whisper_aut.errors import EnvironmentProblem
 from whisper_aut.train.start import free_port
+from whisper_aut.train.watchdog import Watchdog
 
-# A rank that meets the others, says so, and then does what its word asks for.
-_RANK = """
-    import os, sys, time
-    from datetime import timedelta
-    import torch.distributed as dist
-    from whisper_aut.errors import Interrupted, ManifestError, WhisperAutError
-    from whisper_aut.train import watchdog
-    watchdog.BEAT_SEC, watchdog.DEAD_SEC = 0.2, 6.0
-    rank, world, port, deed = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    store = dist.TCPStore("127.0.0.1", port, world, rank == 0, timeout=timedelta(seconds=60))
-    try:
-        with watchdog.Watchdog(store, rank=rank, world_size=world, stall_sec=1.5, advice="begin again") as dog:
-            dog.at("loading", patient=True)
-            store.set(f"here/{rank}", "yes")
-            store.wait([f"here/{other}" for other in range(world)])
-            if deed == "wait":
-                dog.at("waiting for other ranks in step 3", patient=len(sys.argv) > 5, waits_for_ranks=True)
-            time.sleep(1)
-            print("ready", flush=True)
-            if deed == "wait":
-                time.sleep(60)
-            elif deed == "hang":
-                dog.at(lambda: "waiting for the data of step 3: clips a, b")
-                time.sleep(60)
-            elif deed == "be patient":
-                dog.at("saving a checkpoint", patient=True)
-                time.sleep(4)
-            elif deed == "fail":
-                raise ManifestError("clip x is broken", remedy="mend x")
-            elif deed == "crash":
-                raise KeyError("bug")
-            elif deed == "stop":
-                raise Interrupted("stopped")
-    except WhisperAutError as error:
-        sys.exit(error.exit_code)
-"""
+_SCRIPT = Path(__file__).with_name("watchdog_script.py")
 
 
-def start(*deeds: str, patient: bool = False) -> list[subprocess.Popen[str]]:
-    port = str(free_port())
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(_RANK), str(rank), str(len(deeds)), port, deed, *["p"] * patient],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, deed in enumerate(deeds)
-    ]
-    for rank in ranks:
-        assert rank.stdout is not None
-        assert rank.stdout.readline() == "ready\n", rank.communicate()[1]
-    return ranks
+@pytest.fixture
+def start(forks):
+    """Starts a rank for each deed and waits until all have met."""
+
+    def start(*deeds: str, patient: bool = False) -> list[Forked]:
+        port = free_port()
+        ranks = [
+            forks.start(
+                [_SCRIPT, rank, len(deeds), port, deed, *["p"] * patient],
+                env=os.environ | {"WHISPER_AUT_DEAD_SEC": "6"},
+            )
+            for rank, deed in enumerate(deeds)
+        ]
+        for rank in ranks:
+            while rank.said() != "ready\n":
+                assert rank.poll() is None, rank.communicate()[1]
+                time.sleep(0.01)
+        return ranks
+
+    return start
 
 
-def end(rank: subprocess.Popen[str]) -> tuple[int, str]:
+def end(rank: Forked) -> tuple[int, str]:
     errors = rank.communicate(timeout=300)[1]
+    assert rank.returncode is not None
     return rank.returncode, errors
 
 
 @pytest.mark.parametrize("dying", [0, 1])
-def test_a_rank_that_is_killed_is_named_by_the_other(dying):
+def test_a_rank_that_is_killed_is_named_by_the_other(start, dying):
     ranks = start("wait", "wait", patient=True)
     ranks[dying].kill()
     code, errors = end(ranks[1 - dying])
@@ -86,7 +60,7 @@ def test_a_rank_that_is_killed_is_named_by_the_other(dying):
     end(ranks[dying])
 
 
-def test_a_machine_that_freezes_is_noticed_by_the_others():
+def test_a_machine_that_freezes_is_noticed_by_the_others(start):
     """Rank 0 holds the store: asked while its process is stopped, it never answers."""
     ranks = start("wait", "wait", "wait", patient=True)
     os.kill(ranks[0].pid, signal.SIGSTOP)
@@ -100,7 +74,7 @@ def test_a_machine_that_freezes_is_noticed_by_the_others():
         end(ranks[0])
 
 
-def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it_and_all_show_their_stacks():
+def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it_and_all_show_their_stacks(start):
     ranks = start("wait", "hang", "wait")
     for number, rank in enumerate(ranks):
         code, errors = end(rank)
@@ -110,7 +84,7 @@ def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it_and_all_show_thei
         assert "Thread" in errors and "File" in errors
 
 
-def test_a_lonely_rank_that_hangs_ends_too():
+def test_a_lonely_rank_that_hangs_ends_too(start):
     (rank,) = start("hang")
     code, errors = end(rank)
     assert code == 1
@@ -118,7 +92,7 @@ def test_a_lonely_rank_that_hangs_ends_too():
     assert "hangs for" in errors and "clips a, b" in errors
 
 
-def test_where_nobody_can_say_how_long_it_takes_nothing_hangs():
+def test_where_nobody_can_say_how_long_it_takes_nothing_hangs(start):
     (rank,) = start("be patient")
     assert end(rank) == (0, "")
 
@@ -128,7 +102,7 @@ def test_where_nobody_can_say_how_long_it_takes_nothing_hangs():
     [(1, "fail", 2, "clip x is broken", "mend x"), (0, "crash", 1, "KeyError: 'bug'", "begin again")],
 )
 def test_an_error_on_one_rank_ends_all_with_its_reason_its_remedy_and_its_exit_code(
-    failing, deed, code, reason, remedy
+    start, failing, deed, code, reason, remedy
 ):
     ranks = start(*("wait" if rank != failing else deed for rank in range(2)), patient=True)
     other_code, errors = end(ranks[1 - failing])
@@ -137,6 +111,13 @@ def test_an_error_on_one_rank_ends_all_with_its_reason_its_remedy_and_its_exit_c
     assert end(ranks[failing])[0] == code
 
 
-def test_a_stop_that_all_agree_on_is_nobodys_fault():
+def test_a_stop_that_all_agree_on_is_nobodys_fault(start):
     ranks = start("stop", "stop")
     assert [end(rank) for rank in ranks] == [(75, ""), (75, "")]
+
+
+@pytest.mark.parametrize("asked", ["soon", "0", "nan", "inf"])
+def test_a_time_of_death_that_is_no_number_of_seconds_is_refused(monkeypatch, asked):
+    monkeypatch.setenv("WHISPER_AUT_DEAD_SEC", asked)
+    with pytest.raises(EnvironmentProblem, match=f"WHISPER_AUT_DEAD_SEC is '{asked}'"):
+        Watchdog(HashStore(), rank=0, world_size=1, stall_sec=1.0, advice="")

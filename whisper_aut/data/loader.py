@@ -8,9 +8,10 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -32,6 +33,7 @@ from whisper_aut.errors import AudioError, LoaderLost, ManifestError, WhisperAut
 
 MAX_ATTEMPTS = 9  # the clip itself and eight substitutes; then the loader gives up
 TOKEN_BUCKET = 8  # text is padded to a multiple of it: few shapes, so that kernels made for one are met again
+_DEATH_SEC = 5.0  # between a broken connection and the death of the process behind it
 _PREFETCH = 4  # micro-batches that each worker keeps ready
 
 
@@ -287,7 +289,7 @@ def _load(dataset: _Batches, order: range, num_workers: int, *, pin_memory: bool
         # Registered after multiprocessing's own hook, hence run before it: that one sends SIGTERM, which these ignore,
         # and then waits for them. Reached where an error still holds the iterator when the interpreter ends.
         atexit.register(_kill, workers)
-    return _checked(items)
+    return _received(items, workers)
 
 
 @contextmanager
@@ -302,11 +304,15 @@ def loader_deaths_explained() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise LoaderLost(
-            f"a process that loads data is gone: {first_line(error)}",
-            remedy="if memory ran out, lower data.num_workers or train.micro_batch_clips; the same command goes on "
-            "from the newest checkpoint",
-        ) from None
+        raise _loader_lost(error) from None
+
+
+def _loader_lost(error: Exception) -> LoaderLost:
+    return LoaderLost(
+        f"a process that loads data is gone: {first_line(error)}",
+        remedy="if memory ran out, lower data.num_workers or train.micro_batch_clips; the same command goes on "
+        "from the newest checkpoint",
+    )
 
 
 def _kill(workers: Iterable[BaseProcess]) -> None:
@@ -316,11 +322,17 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
             worker.kill()  # they only read
 
 
-def _checked(items: Iterator[Batch | WhisperAutError]) -> Iterator[Batch]:
-    for item in items:
-        if isinstance(item, WhisperAutError):
-            raise item
-        yield item
+def _received(items: Iterator[Batch | WhisperAutError], workers: Collection[BaseProcess]) -> Iterator[Batch]:
+    try:
+        for item in items:
+            if isinstance(item, WhisperAutError):
+                raise item
+            yield item
+    except (OSError, EOFError) as error:
+        # A batch is fetched from the worker that made it: when that is gone, this can be known before its death is.
+        if not workers or not wait([worker.sentinel for worker in workers], _DEATH_SEC):
+            raise
+        raise _loader_lost(error) from None
 
 
 def _waveform(pool: Pool, row: int, clip: Clip) -> npt.NDArray[np.float32]:

@@ -3,6 +3,9 @@
 Every rank has a thread that writes into the launch's store what its main thread is doing, every two seconds. Rank 0
 reads all of them, the others read rank 0's; whoever finds a fault writes one verdict that all of them read. The store
 needs no collective, so that this works whatever the main threads are stuck in.
+
+A rank that was not heard of for 40 seconds counts as dead; the environment variable ``WHISPER_AUT_DEAD_SEC`` sets
+another number, the same for all ranks: a larger one where machines stand still for longer.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import math
 import multiprocessing
 import os
 import socket
@@ -25,11 +29,19 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
-from whisper_aut.errors import EXIT_RANK_LOST, Interrupted, RankLost, WhisperAutError, first_line
+from whisper_aut.errors import (
+    EXIT_RANK_LOST,
+    EnvironmentProblem,
+    Interrupted,
+    RankLost,
+    WhisperAutError,
+    first_line,
+)
 
-BEAT_SEC = 2.0
 # A rank that is not heard of for so long is dead or its machine is; all end within a minute of a death.
 DEAD_SEC = 40.0
+_DEAD_SEC_VARIABLE = "WHISPER_AUT_DEAD_SEC"
+_MAX_BEAT_SEC = 2.0
 _VERDICT = "watchdog/verdict"
 
 
@@ -42,9 +54,14 @@ class Watchdog:
         world_size: number of ranks.
         stall_sec: seconds that a main thread may stay at one place.
         advice: what to do after a rank was lost, for the message.
+
+    Raises:
+        EnvironmentProblem: ``WHISPER_AUT_DEAD_SEC`` is no number of seconds.
     """
 
     def __init__(self, store: Store, *, rank: int, world_size: int, stall_sec: float, advice: str) -> None:
+        self._dead_sec = _read_dead_sec()
+        self._beat_sec = min(_MAX_BEAT_SEC, self._dead_sec / 20)
         self._store, self._rank, self._world_size = store, rank, world_size
         self._stall_sec, self._advice = stall_sec, advice
         self._place: str | Callable[[], str] = "starting"
@@ -86,8 +103,8 @@ class Watchdog:
                 remedy=ours.remedy if ours is not None else None,
             )
             if self._rank == 0:
-                time.sleep(2 * BEAT_SEC)  # the store ends with this process; the others read it first
-        self._thread.join(2 * BEAT_SEC)
+                time.sleep(2 * self._beat_sec)  # the store ends with this process; the others read it first
+        self._thread.join(2 * self._beat_sec)
         if lost is not None:
             raise lost from None
 
@@ -96,7 +113,7 @@ class Watchdog:
         if not (isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _is_connection(str(error)))):
             return None
         self.at("a connection to another rank broke; finding out which", patient=True)
-        self._ended.wait(2 * DEAD_SEC)  # the thread ends the process as soon as it knows
+        self._ended.wait(2 * self._dead_sec)  # the thread ends the process as soon as it knows
         return RankLost(f"a connection between ranks broke: {first_line(error)}", remedy=self._advice)
 
     def _watch(self) -> None:
@@ -104,10 +121,10 @@ class Watchdog:
         reached_sec = time.monotonic()
         # A store whose machine is frozen answers never: asked by a thread of its own, which can be left waiting.
         asking = ThreadPoolExecutor(1, thread_name_prefix="watchdog-store")
-        while not self._ended.wait(BEAT_SEC):
+        while not self._ended.wait(self._beat_sec):
             problem = "it does not answer"
             try:
-                verdict = asking.submit(self._round).result(DEAD_SEC)
+                verdict = asking.submit(self._round).result(self._dead_sec)
                 reached_sec = time.monotonic()
                 if verdict is not None:
                     self._leave(verdict)
@@ -115,8 +132,9 @@ class Watchdog:
                 problem = first_line(error)
             except TimeoutError:
                 pass
-            if time.monotonic() - reached_sec > DEAD_SEC / 2:
-                what = f"rank 0, which holds the common store, cannot be reached for {DEAD_SEC / 2:.0f} s: {problem}"
+            if time.monotonic() - reached_sec > self._dead_sec / 2:
+                unheard = f"cannot be reached for {self._dead_sec / 2:.0f} s: {problem}"
+                what = f"rank 0, which holds the common store, {unheard}"
                 self._leave({"what": what, "code": EXIT_RANK_LOST, "remedy": self._advice, "stalled": False})
 
     def _round(self) -> dict[str, Any] | None:
@@ -152,7 +170,7 @@ class Watchdog:
             if rank not in self._seen or self._seen[rank][0] != text:
                 self._seen[rank] = (text, now_sec)
         for rank, (text, seen_sec) in self._seen.items():
-            if now_sec - seen_sec > DEAD_SEC:
+            if now_sec - seen_sec > self._dead_sec:
                 beat = json.loads(text) if text else None
                 who = f"rank {rank}" + (f" (process {beat['pid']} on {beat['host']})" if beat else "")
                 why = "killed, out of memory, or its machine is lost"
@@ -177,7 +195,7 @@ class Watchdog:
         if verdict["stalled"]:
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         if self._rank == 0:
-            time.sleep(2 * BEAT_SEC)  # the others read the verdict in rank 0's store first
+            time.sleep(2 * self._beat_sec)  # the others read the verdict in rank 0's store first
         for child in multiprocessing.active_children():
             child.kill()  # a loader that hangs would outlive this process
         os._exit(int(verdict["code"]))
@@ -189,6 +207,19 @@ class _Fault:
 
     what: str
     stalled: bool
+
+
+def _read_dead_sec() -> float:
+    asked = os.environ.get(_DEAD_SEC_VARIABLE, "")
+    try:
+        dead_sec = float(asked or DEAD_SEC)
+    except ValueError:
+        dead_sec = 0.0
+    if not 1 <= dead_sec < math.inf:
+        raise EnvironmentProblem(
+            f"{_DEAD_SEC_VARIABLE} is '{asked}', not a number of seconds from 1", remedy=f"unset it for {DEAD_SEC:.0f}"
+        )
+    return dead_sec
 
 
 def _is_connection(message: str) -> bool:
