@@ -20,7 +20,7 @@ ALLOWED = {
     "constants": set(), "errors": set(), "files": set(), "progress": set(), "resources": set(), "machine": {"errors"},
     "records": {"errors"},
     "config": {"constants", "errors"},
-    "data": {"constants", "errors", "files", "progress", "resources", "config"},
+    "data": {"constants", "errors", "files", "machine", "progress", "resources", "config"},
     "model": {"constants", "errors", "files"},
     "__init__": {"encoder"},  # what it offers, imported when asked for
     "encoder": {"constants", "errors", "data", "model"},

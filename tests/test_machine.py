@@ -1,10 +1,13 @@
 """Cores and memory that a process may use: made-up trees of control groups, and real groups where they can be made."""
 
+import importlib
 import importlib.util
+import multiprocessing
 import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -311,6 +314,21 @@ def test_a_worker_computes_on_one_thread():
     assert set(_run(code, env=os.environ | threads).split()) == {"1"}
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"),
+    [
+        ("whisper_aut.data.pack_workers", "_start", ()), ("whisper_aut.data.sources.build", "_start_worker", (None,)),
+        ("whisper_aut.leakage.search", "_start_worker", (None, ())), ("whisper_aut.demo.corpus", "use_one_thread", ()),
+    ],
+)  # fmt: skip
+def test_each_pool_begins_its_workers_so(monkeypatch, module, name, arguments):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    begin = getattr(importlib.import_module(module), name)
+    count = "max(pool['num_threads'] for pool in __import__('threadpoolctl').threadpool_info())"
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=begin, initargs=arguments) as pool:
+        assert pool.submit(eval, f"__import__('torch').get_num_threads(), {count}").result() == (1, 1)
+
+
 def test_the_numbers_of_this_machine_fit_together():
     assert 1 <= machine.usable_cores() <= machine.affinity_cores()
     assert 0 < machine.free_memory_bytes() <= machine.memory_limit_bytes() <= machine.physical_bytes()
@@ -338,7 +356,7 @@ def test_half_a_core_and_300_mb_are_seen_by_a_process_that_has_no_more():
     assert "a limit of 0.3 GB" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["wer", "runs/none"], ["parity", "runs/none"]])
+@pytest.mark.parametrize("words", [["wer", "runs/none"], ["parity", "runs/none"], ["doctor"]])
 def test_a_command_that_cannot_even_load_its_libraries_says_so(words):
     with _groups.limited_group(memory_bytes=300_000_000) as enter:
         done = subprocess.run(

@@ -216,10 +216,10 @@ def load_encoder(
     """
     if dtype == "auto":
         dtype = choose_precision("auto", device).dtype
-    elif (
-        dtype == torch.bfloat16 and (slow := choose_precision("bf16", device).warning) and not torch.cuda.is_available()
-    ):
-        warnings.warn(slow, stacklevel=2)
+    elif dtype == torch.bfloat16 and not torch.cuda.is_available():
+        slow = choose_precision("bfloat16", device).warning
+        if slow:
+            warnings.warn(slow, stacklevel=2)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise BaseModelError(
             f"{dtype!r} is not a type for weights", remedy='give torch.float32, bfloat16 or float16, or "auto"'

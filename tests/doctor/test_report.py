@@ -31,9 +31,25 @@ def test_it_is_found_again_among_banners_and_other_talk(here):
     assert find_report(talk) == here
 
 
-@pytest.mark.parametrize("damage", ["", "no report", "{}", '{"whisper_aut_doctor": 2}', "[1]", "\x00"])
+@pytest.mark.parametrize("damage", ["", "no report", "{}", '{"whisper_aut_doctor": 3}', "[1]", "\x00"])
 def test_what_is_no_report_is_none(damage):
     assert find_report(damage) is None
+
+
+def test_a_report_of_the_first_version_is_read(here):
+    """Machines of one hostfile may have different code; the difference is then named, not the report refused."""
+    content = json.loads(here.line())
+    assert content["capacity"]["usable_cores"] >= 1
+    old = {key: value for key, value in content.items() if key != "capacity"} | {"whisper_aut_doctor": 1}
+    old["checks"] = [check for check in old["checks"] if check["name"] in ("python", "torch")]
+    found = find_report(json.dumps(old))
+    assert found is not None and found.capacity is None
+    assert found.versions == here.versions
+
+
+def test_another_version_is_no_report(here):
+    content = json.loads(here.line()) | {"whisper_aut_doctor": 3}
+    assert find_report(json.dumps(content)) is None
 
 
 def test_half_a_report_is_none(here):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from whisper_aut.errors import EXIT_WRONG_INPUT, HostfileError
+from whisper_aut.machine import LIBRARIES_BYTES, require_memory
 
 
 def doctor(
@@ -25,6 +26,8 @@ def doctor(
 ) -> None:
     """What of this installation works, what is missing, how to mend it; with --nodes, of several machines.
 
+    Also what this machine gives (products, cores, memory, disk) and how long the demo takes on it.
+
     --nodes needs ssh without a password, as training does. Nothing is left behind on any machine.
     """
     if nodes is not None:
@@ -32,6 +35,7 @@ def doctor(
         return
     if shared is not None or python:
         raise HostfileError("--shared and --python say how to look at other machines", remedy="add --nodes HOSTFILE")
+    require_memory(LIBRARIES_BYTES, "doctor")  # before the imports that take it
     from whisper_aut.doctor.report import report_here
     from whisper_aut.doctor.show import print_checks
 

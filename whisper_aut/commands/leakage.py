@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,11 +36,12 @@ def leakage(
     """
     from whisper_aut.errors import GateFailed
     from whisper_aut.leakage.check import check_leakage
+    from whisper_aut.machine import usable_cores
     from whisper_aut.probe.tasks.registry import load_all
 
     manifests = list(dict.fromkeys(path for given in train for path in _manifests(given)))
     tasks = load_all(eval_, data_root)
-    num_workers = (os.cpu_count() or 1) if workers is None else workers
+    num_workers = usable_cores() if workers is None else workers
     found = check_leakage(manifests, tasks, out, workers=num_workers, num_players=players)
     num_clips = sum(map(len, found.leaked_rows.values()))
     print(f"leaks: {found.num_leaks} pairs, {num_clips} training clips")

@@ -19,23 +19,22 @@ def pack(
         str, typer.Option("--format", help="flac (lossless) or opus (about a fifth of it).")
     ] = "flac",
     shard_mb: Annotated[float, typer.Option(help="Size of a shard, MB.", min=0.01, max=100_000)] = 256.0,
-    num_workers: Annotated[int | None, typer.Option(help="Processes; all cores if left out.", min=0)] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Processes; one a core if left out.", min=0)] = None,
     max_reject_rate: Annotated[
         float, typer.Option(help="Stop when a larger share of clips is unreadable.", min=0, max=1)
     ] = 0.02,
 ) -> None:
     """Put clips into tar shards that WebDataset reads, and write a manifest that points into them."""
-    import os
-
     from whisper_aut.data.encode import AUDIO_FORMATS
     from whisper_aut.data.pack import PackSettings, pack_manifests
+    from whisper_aut.machine import usable_cores
 
     chosen = one_of("format", audio_format, AUDIO_FORMATS)
     summary = pack_manifests(
         files,
         out,
         PackSettings(chosen, shard_mb),
-        num_workers=(os.cpu_count() or 1) if num_workers is None else num_workers,
+        num_workers=usable_cores() if num_workers is None else num_workers,
         max_reject_rate=max_reject_rate,
         show_progress=True,
     )

@@ -18,6 +18,7 @@ from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.encode import AudioFormat, Encoded, encode
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.errors import AudioError, EnvironmentProblem
+from whisper_aut.machine import use_one_thread
 
 _CLIPS_PER_TASK = 8
 _TASKS_AHEAD = 3  # of each process
@@ -95,6 +96,7 @@ def _encode(job: Job, audio_format: AudioFormat) -> Encoded | str:
 
 def _start() -> None:
     """The parent ends the work; where it was killed, its processes would wait for tasks for ever."""
+    use_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

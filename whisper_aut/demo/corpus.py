@@ -31,6 +31,7 @@ from whisper_aut.demo.music import STYLE_NAMES, make_piece
 from whisper_aut.demo.sentences import NUM_SENTENCES, sentence
 from whisper_aut.demo.speech import PROBE_VOICES, TRAIN_VOICES, WORDS, spoken_clip, spoken_word
 from whisper_aut.errors import EnvironmentProblem, RecipeError
+from whisper_aut.machine import usable_cores, use_one_thread
 from whisper_aut.progress import track
 
 ProbeName = Literal["demo_sounds", "demo_music", "demo_words"]
@@ -81,7 +82,7 @@ def build_corpus(
     seed: int,
     num_clips: Mapping[Domain, int],
     num_probe_clips: Mapping[ProbeName, int],
-    num_workers: int = 2,
+    num_workers: int | None = None,
 ) -> CorpusPaths:
     """Make the whole corpus in ``out_dir``.
 
@@ -94,7 +95,7 @@ def build_corpus(
         seed: decides everything, 0 or above.
         num_clips: training clips by domain.
         num_probe_clips: clips by probing task; classes and folds are balanced.
-        num_workers: processes; 1 works in this one.
+        num_workers: processes; 1 works in this one, None starts one a core that may be used.
 
     Raises:
         EnvironmentProblem: the extra ``demo`` is missing where speech is asked for, or a worker process died.
@@ -109,7 +110,7 @@ def build_corpus(
             _audio_dir(out_dir, subject).mkdir(parents=True, exist_ok=True)
         jobs += [_Job(out_dir, seed, subject, index) for index in range(count)]
     rows: dict[str, list[dict[str, Any]]] = {}
-    made = track(_run(jobs, num_workers), "making the demo's clips", total=len(jobs), unit="clips")
+    made = track(_run(jobs, num_workers or usable_cores()), "making the demo's clips", total=len(jobs), unit="clips")
     for job, row in zip(jobs, made, strict=True):
         rows.setdefault(job.subject, []).append(row)
     for name, made_rows in rows.items():
@@ -142,7 +143,7 @@ def _run(jobs: list[_Job], num_workers: int) -> Iterator[dict[str, Any]]:
         return
     # Fresh processes: a fork would copy the parent's threads' locks (torch's among them).
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=use_one_thread) as pool:
         try:
             yield from pool.map(_make, jobs, chunksize=_CHUNK_CLIPS)
         except BrokenProcessPool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from whisper_aut.errors import first_line
 
-Status = Literal["ok", "missing", "broken"]
+Status = Literal["ok", "note", "missing", "broken"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""This machine as one line of JSON: versions, GPUs and the doctor's checks. ``doctor --nodes`` compares such lines."""
+"""This machine as one line of JSON: versions, GPUs, capacity and checks. ``doctor --nodes`` compares such lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import whisper_aut
+from whisper_aut.doctor.capacity import Capacity, capacity_checks, measure_capacity
 from whisper_aut.doctor.examine import Check, examine
+from whisper_aut.machine import free_memory_bytes
 
 T = TypeVar("T")
 
@@ -26,15 +28,19 @@ _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
 class MachineReport(BaseModel):
-    """What one machine says of itself. A thing that is not there has no version, rather than an empty one."""
+    """What one machine says of itself. A thing that is not there has no version, rather than an empty one.
+
+    Version 2 added ``capacity`` and checks that are a "note"; reports of version 1 are still read.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    whisper_aut_doctor: Literal[1]
+    whisper_aut_doctor: Literal[1, 2]
     host: str
     versions: dict[str, str]
     gpus: list[str]
     checks: list[Check]
+    capacity: Capacity | None = None
 
     def line(self) -> str:
         """One line of ASCII, whatever the terminal's encoding on either side."""
@@ -44,9 +50,16 @@ class MachineReport(BaseModel):
 def report_here() -> MachineReport:
     """Look at this machine; nothing raises. What libraries print meanwhile goes to standard error."""
     with contextlib.redirect_stdout(sys.stderr):
+        free_bytes = free_memory_bytes()  # before libraries are loaded: what they take is free again afterwards
         checks = examine()
+        capacity = measure_capacity(free_bytes)
         return MachineReport(
-            whisper_aut_doctor=1, host=platform.node(), versions=_versions(), gpus=_quiet(_gpus) or [], checks=checks
+            whisper_aut_doctor=2,
+            host=platform.node(),
+            versions=_versions(),
+            gpus=_quiet(_gpus) or [],
+            checks=[*checks, *capacity_checks(capacity)],
+            capacity=capacity,
         )
 
 

@@ -12,7 +12,7 @@ from whisper_aut.doctor.examine import Check
 from whisper_aut.doctor.nodes import Problem, Seen, Survey, clock_difference_sec, differences
 from whisper_aut.doctor.ssh import last_line
 
-_COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
+_COLOURS = {"ok": "green", "note": "yellow", "missing": "yellow", "broken": "red"}
 
 
 def print_checks(checks: list[Check]) -> None:

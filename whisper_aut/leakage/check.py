@@ -7,7 +7,6 @@ Written into the folder: ``pairs.jsonl``, ``leakage.json`` (the summary), ``leak
 from __future__ import annotations
 
 import json
-import os
 import platform
 import tempfile
 from collections import defaultdict
@@ -27,6 +26,7 @@ from whisper_aut.leakage.page import render_page
 from whisper_aut.leakage.pairs import Pair
 from whisper_aut.leakage.search import Fingerprint, Heard
 from whisper_aut.leakage.sides import Segment, count_rows, manifest_segments, task_segments, write_without
+from whisper_aut.machine import usable_cores
 from whisper_aut.probe.tasks.labelled import Task, hash_audio
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
@@ -209,7 +209,7 @@ def _summary(tally: _Tally, clean: Sequence[Path], leaked: dict[Path, set[int]],
             "query_sec": search.QUERY_SEC,
             "max_candidates": index.MAX_CANDIDATES,
             "workers": workers,
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
         },
         "leaks": len(tally.leaks),
         "leaked_train_clips": sum(map(len, leaked.values())),

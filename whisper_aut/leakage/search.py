@@ -22,6 +22,7 @@ from whisper_aut.leakage.confirm import Confirmation, confirm, confirm_at_speed
 from whisper_aut.leakage.index import Candidate, LandmarkIndex, write_index
 from whisper_aut.leakage.landmarks import Floats, Landmarks, find_peaks, index_landmarks
 from whisper_aut.leakage.sides import Segment
+from whisper_aut.machine import use_one_thread
 
 QUERY_SEC = 30  # a longer training clip is asked about in pieces of this length
 _BATCH_CLIPS = 32
@@ -207,7 +208,7 @@ def in_processes(
     stream = iter(items)
     # Not forked: the parent may have threads of Arrow's.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=start, initargs=start_args) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(start, start_args)) as pool:
         running: deque[Future[list[Result]]] = deque()
         try:
             while True:
@@ -223,6 +224,12 @@ def in_processes(
         finally:
             for future in running:
                 future.cancel()
+
+
+def _start_worker(start: Callable[..., None] | None, start_args: tuple[Any, ...]) -> None:
+    use_one_thread()
+    if start is not None:
+        start(*start_args)
 
 
 def _each(function: Callable[[Item], Result], batch: list[Item]) -> list[Result]:

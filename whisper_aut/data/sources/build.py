@@ -25,6 +25,7 @@ from whisper_aut.data.sources.readers import iter_batches, label_names, list_fil
 from whisper_aut.data.sources.rows import Batch, Reject
 from whisper_aut.data.sources.spec import HubRead, SourceSpec
 from whisper_aut.errors import LoaderLost, SourceError
+from whisper_aut.machine import use_one_thread
 from whisper_aut.progress import Progress
 
 _FORM = 1  # of what a build writes; another one cannot go on with its parts
@@ -226,6 +227,7 @@ _task: _Task | None = None
 def _start_worker(task: _Task) -> None:
     global _task
     _task = task
+    use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
