@@ -17,8 +17,8 @@ COMMANDS = [
     [], ["train"], ["export"], ["probe"], ["report"], ["demo"], ["doctor"], ["manifest"],
     ["manifest", "validate"], ["manifest", "stats"], ["manifest", "build"], ["manifest", "sample"],
     ["manifest", "merge"], ["manifest", "filter"], ["tasks"], ["tasks", "fetch"], ["tasks", "show"],
-    ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "train"],
-    ["bench", "profile"], ["bench", "gpu"], ["leakage"], ["wer"],
+    ["report", "compare"], ["watch"], ["bench"], ["bench", "embed"], ["bench", "head"], ["bench", "heads"],
+    ["bench", "train"], ["bench", "profile"], ["bench", "gpu"], ["leakage"], ["wer"],
 ]  # fmt: skip
 
 

@@ -168,6 +168,9 @@ def probe(
     cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings; OUT/cache if left out.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that fit heads; as many as are worth it here if left out.", min=1)
+    ] = None,
     refold: Annotated[
         bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
     ] = False,
@@ -197,6 +200,7 @@ def probe(
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         precision=one_of("precision", precision, PRECISIONS),
         refold_leaky=refold,
+        jobs=jobs,
     )
     following = shlex.join(["whisper-aut", "report", "--probe", str(out / "probe.json"), "--out", str(out)])
     print(f"probed: {out / 'probe.json'}\nnext: {following}")
@@ -213,6 +217,9 @@ def watch(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; one that training leaves free.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
     every: Annotated[float, typer.Option(help="Seconds between two looks for a new checkpoint.", min=0.1)] = 30.0,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that fit heads; as many as are worth it here if left out.", min=1)
+    ] = None,
     refold: Annotated[
         bool, typer.Option("--refold", help="Deal folds anew by group where a group stands in several (else refused).")
     ] = False,
@@ -238,6 +245,7 @@ def watch(
         device=device,
         precision=one_of("precision", precision, PRECISIONS),
         refold_leaky=refold,
+        jobs=jobs,
     )
     print(f"watched: {watch_run(run, suite, out_dir=out or run / 'watch', every_sec=every, once=once)}")
 

@@ -42,6 +42,7 @@ class Suite:
     device: str = "cpu"
     precision: Precision = "float32"
     refold_leaky: bool = False
+    jobs: int | None = 1  # as for ``run_probe``
 
     def load_tasks(self) -> list[Task]:
         """The tasks, checked.
@@ -55,7 +56,7 @@ class Suite:
         return tasks
 
     def settings(self) -> dict[str, Any]:
-        """What a point depends on besides the checkpoint; the device is not among it."""
+        """What a point depends on besides the checkpoint; device and processes are not among it."""
         return {
             "tasks": {task.name: task.clips_sha256 for task in self.load_tasks()},
             "protocols": list(self.protocols),
@@ -145,6 +146,7 @@ def _probe_checkpoint(
             device=suite.device,
             precision=suite.precision,
             refold_leaky=suite.refold_leaky,
+            jobs=suite.jobs,
         )
     except (CheckpointError, ProbeError, FileNotFoundError) as error:  # gone meanwhile, damaged, or values not finite
         return _left_out(step, error)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from whisper_aut.bench.head import measure_head
+from whisper_aut.bench.head import measure_head, measure_heads
 from whisper_aut.bench.probe import measure_embedding
 from whisper_aut.bench.record import finish
 from whisper_aut.errors import ProbeError
@@ -33,6 +33,15 @@ def test_the_head_that_is_timed_ends_at_scikit_learns_optimum(num_classes):
     numbers = measure_head(600, 20, num_classes, 0.1, device="cpu", reference=True)
     assert numbers["largest difference of a coefficient"] < 5e-3 * numbers["largest coefficient"]
     assert 0 < numbers["prepare, s"] < numbers["prepare and fit, s"]
+
+
+def test_heads_of_several_processes_are_timed_and_compared():
+    numbers = measure_heads(100, 8, 3, num_encoders=1, jobs=2, rounds=1)
+    assert numbers["heads"] == 25 and numbers["processes"] == 2
+    (alone,), (whole,), (ready,) = (numbers[f"{side}, s by round"] for side in (
+        "one process", "several, from their start", "several, once ready",
+    ))  # fmt: skip
+    assert 0 < ready < whole and numbers["ratio by round, once ready"] == [alone / ready]
 
 
 def test_both_contexts_take_turns_and_are_judged(task, tmp_path):

@@ -87,11 +87,11 @@ def test_every_fold_of_xares_begins_elsewhere_and_every_encoder_alike(monkeypatc
     monkeypatch.setattr(predict, "fit_predict_linear", fit)
     arrays = make_arrays(num_clips=40)
     for width in (4, 8):
-        predict.predict_xares(np.zeros((40, width), np.float32), arrays, 7)
+        PROTOCOLS["xares"].predict(np.zeros((40, width), np.float32), arrays, 7)
     assert len(set(begun)) == 15 and begun[:15] == begun[15:]
     assert all(seed < 2**63 for seed in begun)
     begun.clear()
-    predict.predict_paper(np.zeros((40, 4), np.float32), arrays, 7)
+    PROTOCOLS["paper"].predict(np.zeros((40, 4), np.float32), arrays, 7)
     assert begun == [7, 8, 9] * 5
 
 

@@ -234,7 +234,10 @@ def test_every_layer_is_analysed_beside_the_protocols_and_moves_no_result(encode
     plain = run_probe(encoders[0], encoders[1:], [folder], cache_dir=tmp_path / "one", **settings)
     report = run_probe(encoders[0], encoders[1:], [folder], every_layer=True, cache_dir=tmp_path / "two", **settings)
     assert report.tasks == plain.tasks and plain.layers is None
-    assert ProbeReport.from_json(tmp_path / "probe.json") == report
+    settings |= {"every_layer": True, "jobs": 2}
+    by_two = run_probe(encoders[0], encoders[1:], [folder], cache_dir=tmp_path / "two", **settings)
+    assert (by_two.tasks, by_two.layers) == (report.tasks, report.layers)
+    assert ProbeReport.from_json(tmp_path / "probe.json") == by_two
     (task,) = report.layers.tasks
     assert [(curve.name, curve.encoder, len(curve.knn)) for curve in task.curves] == [
         (encoders[0], 0, 2), (encoders[1], 1, 2), ("mfcc", None, 1),

@@ -52,7 +52,8 @@ def probe_of(task, features) -> ProbeOf:
 
     @cache
     def compared(names: tuple[str, ...], protocol: str) -> ProtocolResult:
-        return compare(task, PROTOCOLS[protocol], "trimmed", [features[name] for name in names], [], 0)
+        answers = [PROTOCOLS[protocol].predict(features[name], task_arrays(task), 0) for name in names]
+        return compare(task, PROTOCOLS[protocol], "trimmed", answers, [], 0)
 
     def make(*names: str, protocols: tuple[str, ...] = ("strict", "few-shot"), probed: Task = task) -> ProbeReport:
         return report_of(probed, names, [compared(names, protocol) for protocol in protocols])

@@ -54,6 +54,25 @@ def head(
 
 
 @app.command()
+def heads(
+    clips: Annotated[int, typer.Option(min=100)] = 837,
+    width: Annotated[int, typer.Option(min=2)] = 384,
+    classes: Annotated[int, typer.Option(min=2)] = 10,
+    encoders: Annotated[int, typer.Option(min=1)] = 2,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes of the other side; one a core if left out.", min=2)
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Both sides take turns this often.", min=1)] = 3,
+    out: Annotated[Path | None, _OUT] = None,
+) -> None:
+    """All heads that `probe` fits by default on one task, in one process against several; every answer is compared."""
+    from whisper_aut.bench.head import measure_heads
+    from whisper_aut.bench.record import finish
+
+    finish(measure_heads(clips, width, classes, num_encoders=encoders, jobs=jobs, rounds=rounds), out)
+
+
+@app.command()
 def train(
     base: Annotated[str, _BASE] = "pypi:tiny.en",
     manifest: Annotated[Path | None, _MANIFEST] = None,

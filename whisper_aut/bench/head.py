@@ -1,13 +1,23 @@
-"""What one large head costs."""
+"""What heads cost: one large one, and many small ones in one process and in several."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
+from whisper_aut.errors import ProbeError
+from whisper_aut.machine import usable_cores
+from whisper_aut.probe import predict
+from whisper_aut.probe.arrays import TaskArrays
+from whisper_aut.probe.fits import predict_all
 from whisper_aut.probe.logistic import LogisticPath
+from whisper_aut.probe.protocols import PROTOCOLS, ProtocolName
+from whisper_aut.probe.workers import Workers
 from whisper_aut.train.environment import peak_memory_gb
 
 
@@ -39,9 +49,66 @@ def measure_head(
     return numbers
 
 
-def made_up(num_clips: int, width: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def measure_heads(
+    num_clips: int, width: int, num_classes: int, *, num_encoders: int, jobs: int | None, rounds: int
+) -> dict[str, Any]:
+    """Seconds for all heads that ``probe`` fits by default on one task of five folds, in one process and in several.
+
+    Both sides take turns in one run, on vectors that are mapped from a file as embeddings are. Several processes are
+    timed from their start (``probe`` starts them while it embeds), and from when they are ready.
+
+    Raises:
+        ProbeError: a single answer differs between the sides.
+    """
+    jobs = jobs or usable_cores()
+    names: tuple[ProtocolName, ...] = ("paper", "strict", "strict")  # strict at both contexts
+    seconds: dict[str, list[float]] = {"one": [], "several": [], "ready": []}
+    with tempfile.TemporaryDirectory() as folder:
+        asked = []
+        for encoder in range(num_encoders):
+            features, classes = made_up(num_clips, width, num_classes, seed=encoder)
+            path = Path(folder) / f"{encoder}.npy"
+            np.save(path, features.astype(np.float32)[:, None])
+            mapped = np.load(path, mmap_mode="r")[:, 0]
+            groups = np.arange(num_clips) // 2
+            arrays = TaskArrays(classes, groups % 5, groups, num_classes)
+            asked += [(PROTOCOLS[name].fits(arrays, 0), mapped) for name in names]
+        for _ in range(rounds):
+            begun_sec = time.monotonic()
+            alone = [found.answers for found in predict_all(asked, Workers(1))]
+            seconds["one"].append(time.monotonic() - begun_sec)
+            begun_sec = time.monotonic()
+            with Workers(jobs, predict.__name__) as workers:
+                workers.wait_ready()
+                ready_sec = time.monotonic()
+                together = [found.answers for found in predict_all(asked, workers)]
+                ended_sec = time.monotonic()
+            seconds["several"].append(ended_sec - begun_sec)
+            seconds["ready"].append(ended_sec - ready_sec)
+            if not all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True)):
+                raise ProbeError("the answers of several processes are not those of one", remedy="report this")
+    return {
+        "clips": num_clips,
+        "width": width,
+        "classes": num_classes,
+        "encoders": num_encoders,
+        "heads": sum(len(heads.fits) for heads, _ in asked),
+        "processes": jobs,
+        "one process, s by round": seconds["one"],
+        "several, from their start, s by round": seconds["several"],
+        "several, once ready, s by round": seconds["ready"],
+        "ratio of median times, once ready": median(seconds["one"]) / median(seconds["ready"]),
+        "ratio by round, once ready": [
+            one / other for one, other in zip(seconds["one"], seconds["ready"], strict=True)
+        ],
+        "ratio of median times, from their start": median(seconds["one"]) / median(seconds["several"]),
+        "answers that differ": 0,
+    }
+
+
+def made_up(num_clips: int, width: int, num_classes: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Standardised float64 [N, D] with principal axes that span a factor of sixty, and classes int [N]."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     classes = rng.integers(0, num_classes, num_clips)
     spectrum = np.geomspace(3, 0.05, width)
     means = rng.normal(size=(num_classes, width)) * 0.12 * np.geomspace(1, 0.05, width)  # classes overlap

@@ -14,7 +14,8 @@ import numpy as np
 
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
-from whisper_aut.probe.arrays import TaskArrays, task_arrays
+from whisper_aut.probe.arrays import TaskArrays, chance, task_arrays
+from whisper_aut.probe.fits import Predictions
 from whisper_aut.probe.packed import pack
 from whisper_aut.probe.power import (
     cohens_g,
@@ -24,21 +25,21 @@ from whisper_aut.probe.power import (
     detectable_mean_difference,
     paired_d,
 )
-from whisper_aut.probe.predict import Predictions
 from whisper_aut.probe.protocols import Protocol
 from whisper_aut.probe.ranking import average_precisions, bootstrap_means, mean_average_precision, permutation_test
-from whisper_aut.probe.results import Comparison, ProbeReport, ProtocolResult, Score
+from whisper_aut.probe.results import Comparison, ProbeReport, ProtocolResult, Score, TaskResult
 from whisper_aut.probe.splits import outer_splits, rows_tested
 from whisper_aut.probe.statistics import (
     accuracy,
     accuracy_by,
     bootstrap_interval,
+    bootstrap_intervals,
     gained_and_lost,
     mcnemar_exact,
     percentile_interval,
     sign_flip_test,
 )
-from whisper_aut.probe.tasks.labelled import Task
+from whisper_aut.probe.tasks.labelled import Task, hash_audio
 
 Judged = tuple[list[Score], list[Comparison]]  # of every encoder, and of every one but the base
 
@@ -47,24 +48,21 @@ def compare(
     task: Task,
     protocol: Protocol,
     context: Context,
-    features: Sequence[np.ndarray],
+    predictions: Sequence[Predictions],
     notes: Sequence[str],
     seed: int,
-    device: str = "cpu",
 ) -> ProtocolResult:
-    """Probe all encoders under one protocol and hold each against the first.
+    """Hold each encoder's answers under one protocol against the first's.
 
     Args:
         task: with its labels and its folds or parts.
         protocol: how.
         context: of the features.
-        features: of each encoder, as the protocol's ``predict`` takes them; the base first.
+        predictions: of each encoder; the base first.
         notes: additions to the rules, e.g. what was cut.
-        seed: of heads and resampling.
-        device: of large heads.
+        seed: of the resampling.
     """
     arrays = task_arrays(task)
-    predictions = [protocol.predict(one, arrays, seed, device) for one in features]
     assert len({found.notes for found in predictions}) == 1, "the splits do not depend on the encoder"
     judge = _by_accuracy if arrays.label_matrix is None else _by_ranking
     scores, comparisons = judge(predictions, arrays, task.classes, seed)
@@ -78,6 +76,30 @@ def compare(
         rules="; ".join([rules, *task.notes, *predictions[0].notes, *notes]),
         scores=scores,
         comparisons=comparisons,
+    )
+
+
+def task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
+    """Put a task's results by protocol together with what the task is made of."""
+    arrays = task_arrays(task)
+    tested = rows_tested(arrays.folds)
+    return TaskResult(
+        name=task.name,
+        folder=str(task.folder),
+        clips_sha256=task.clips_sha256,
+        audio_sha256=hash_audio(task.clips),
+        metric=task.metric,
+        split="fixed" if task.fixed else "folds",
+        num_clips=len(task.clips),
+        num_tested=len(tested),
+        num_folds=len(outer_splits(arrays.folds, arrays.groups)),
+        num_groups=len(np.unique(arrays.groups[tested])),
+        classes=task.classes,
+        licenses=sorted({clip.license for clip in task.clips}),
+        truth=pack(arrays.class_ids[tested]) if arrays.label_matrix is None else "",
+        groups=pack(arrays.groups[tested]) if arrays.label_matrix is None else "",
+        chance=chance(arrays),
+        results=results,
     )
 
 
@@ -104,21 +126,27 @@ def _by_accuracy(predictions: Sequence[Predictions], arrays: TaskArrays, classes
                 counted, correct_shares(counted, arrays.class_ids[rows]), _per_run([accuracy(run) for run in hits])
             )
         )
+    base, *others = outcomes
+    differences = [one.correct - base.correct for one in others]
+    intervals = bootstrap_intervals([*(outcome.correct for outcome in outcomes), *differences], groups, seed=seed)
     scores = [
         Score(
             value=accuracy(outcome.correct),
-            interval=bootstrap_interval(outcome.correct, groups, seed=seed),
+            interval=interval,
             per_fold=list(accuracy_by(outcome.correct, folds).values()),
             per_class=accuracy_by(outcome.correct, labels),
             per_run=outcome.per_run,
             num_counted=len(outcome.answers),
             answers=pack(outcome.answers),
         )
-        for outcome in outcomes
+        for outcome, interval in zip(outcomes, intervals[: len(outcomes)], strict=True)
     ]
     averaged = predictions[0].averaged
-    base, *others = outcomes
-    return scores, [compare_pair(base.correct, one.correct, groups, averaged=averaged, seed=seed) for one in others]
+    comparisons = [
+        compare_pair(base.correct, one.correct, groups, averaged=averaged, seed=seed, interval=interval)
+        for one, interval in zip(others, intervals[len(outcomes) :], strict=True)
+    ]
+    return scores, comparisons
 
 
 def check_answers(probe: ProbeReport, path: Path) -> None:
@@ -154,7 +182,15 @@ def correct_shares(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return shares
 
 
-def compare_pair(base: np.ndarray, other: np.ndarray, groups: np.ndarray, *, averaged: bool, seed: int) -> Comparison:
+def compare_pair(
+    base: np.ndarray,
+    other: np.ndarray,
+    groups: np.ndarray,
+    *,
+    averaged: bool,
+    seed: int,
+    interval: tuple[float, float] | None = None,
+) -> Comparison:
     """Two encoders on the same clips.
 
     Args:
@@ -163,11 +199,12 @@ def compare_pair(base: np.ndarray, other: np.ndarray, groups: np.ndarray, *, ave
         groups: int [N], recordings.
         averaged: whether the shares are means over draws: then signs are flipped by recording, else McNemar's test.
         seed: of the resampling.
+        interval: of the difference, where it was drawn together with others'.
     """
     differences = other - base
     num_gained, num_lost = gained_and_lost(base, other)
     num_clips, effect = len(differences), design_effect(differences, groups)
-    interval = bootstrap_interval(differences, groups, seed=seed)
+    interval = interval or bootstrap_interval(differences, groups, seed=seed)
     if averaged:
         return Comparison(
             delta=100.0 * float(np.mean(differences)),

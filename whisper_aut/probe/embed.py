@@ -51,10 +51,14 @@ class Embeddings:
 
     def features(self, pooling: Pooling, layer: int | None = None) -> np.ndarray:
         """One layer's vectors, float32 [N, D], in memory; None is the last. An encoder of one layer has no choice."""
+        return np.array(self.mapped(pooling, layer))  # a copy: what lies on the disk may be replaced
+
+    def mapped(self, pooling: Pooling, layer: int | None = None) -> np.ndarray:
+        """Return the same, not copied."""
         array = self.stored[pooling]
         index = -1 if layer is None or self.num_layers == 1 else layer
         assert index == -1 or array.shape[1] == self.num_layers, f"layer {layer} was not embedded"
-        return np.array(array[:, index])  # a copy: what lies on the disk may be replaced
+        return array[:, index]
 
     def all_layers(self, pooling: Pooling) -> np.ndarray:
         """float32 [N, K, D], not copied."""

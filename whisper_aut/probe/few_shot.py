@@ -12,7 +12,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 NUM_SHOTS = 16  # clips a class
 NUM_DRAWS = 5
@@ -50,7 +49,7 @@ def fit_predict_few(train_features: np.ndarray, train_classes: np.ndarray, test_
     Returns:
         Class numbers, int [N_test].
     """
-    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
+    with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a head that did not converge is no result
         head = make_pipeline(StandardScaler(), LogisticRegression(C=C, solver="lbfgs", max_iter=MAX_ITERATIONS))
         head.fit(train_features.astype(np.float64), train_classes)

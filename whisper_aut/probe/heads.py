@@ -16,7 +16,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from whisper_aut.probe.logistic import LogisticFit, LogisticPath, one_thread
+from whisper_aut.probe.logistic import LogisticFit, LogisticPath
 from whisper_aut.probe.ranking import mean_average_precision
 from whisper_aut.probe.splits import InnerSplits
 from whisper_aut.probe.statistics import accuracy
@@ -135,18 +135,17 @@ def fit_predict_adam(
         head = nn.Sequential(*over_layers, *layers(train_features.shape[-1]))
     optimizer = torch.optim.Adam(head.parameters(), lr=LR)
     best, best_score = None, -np.inf
-    with one_thread():  # products of tens of rows: a second thread only waits
-        for lr in lr_by_epoch:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            shuffled = torch.randperm(len(train_features), generator=order)
-            for start in range(0, len(shuffled), batch_clips):
-                batch = shuffled[start : start + batch_clips]
-                optimizer.zero_grad()
-                loss_of(head(_tensor(train_features, batch.numpy())), targets[batch]).backward()
-                optimizer.step()
-            if valid is not None and (score := _score(_logits(head, valid[0]), valid[1])) > best_score:
-                best, best_score = copy.deepcopy(head.state_dict()), score
+    for lr in lr_by_epoch:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        shuffled = torch.randperm(len(train_features), generator=order)
+        for start in range(0, len(shuffled), batch_clips):
+            batch = shuffled[start : start + batch_clips]
+            optimizer.zero_grad()
+            loss_of(head(_tensor(train_features, batch.numpy())), targets[batch]).backward()
+            optimizer.step()
+        if valid is not None and (score := _score(_logits(head, valid[0]), valid[1])) > best_score:
+            best, best_score = copy.deepcopy(head.state_dict()), score
     if best is not None:
         head.load_state_dict(best)
     logits = _logits(head, test_features)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -18,7 +20,6 @@ from sklearn.metrics import f1_score, normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from whisper_aut.constants import Context
 from whisper_aut.probe.arrays import TaskArrays
@@ -27,6 +28,7 @@ from whisper_aut.probe.encoders.base import Pooling
 from whisper_aut.probe.results import EmbeddingMap, LayerAnalysis, LayerCurve, LayerTask
 from whisper_aut.probe.splits import outer_splits, rows_tested
 from whisper_aut.probe.tasks.labelled import Task
+from whisper_aut.probe.workers import Workers
 
 VERSION = 1
 POOLING = Pooling("mean", "real")
@@ -38,6 +40,7 @@ NUM_HIDDEN = 64
 NUM_EPOCHS = 60
 NUM_CLUSTERINGS = 4  # starts of k-means; the tightest counts
 PERPLEXITY = 30.0
+WORK_SEC = 0.01  # a clip with all layers, roughly, on one core
 RULES = (
     f"{POOLING}; standardised by the clips that train; macro-F1 in percent over {MAX_FOLDS} folds (official ones, "
     f"merged where there are more), or on the test part of a fixed split, of {NUM_NEIGHBOURS} nearest neighbours and "
@@ -63,7 +66,12 @@ def can_analyse(task: Task) -> bool:
 
 
 def analyse_task(
-    name: str, arrays: TaskArrays, classes: Sequence[str], encoders: Sequence[Layered], seed: int
+    name: str,
+    arrays: TaskArrays,
+    classes: Sequence[str],
+    encoders: Sequence[Layered],
+    seed: int,
+    workers: Workers | None = None,
 ) -> LayerTask:
     """Curves over depth for every encoder, and maps of the first, the middle and the last layer.
 
@@ -73,21 +81,30 @@ def analyse_task(
         classes: their names.
         encoders: with all layers embedded under ``POOLING``.
         seed: of everything drawn; the same seed gives the same numbers.
+        workers: who compute layers and maps; this process where None.
     """
+    workers = workers or Workers(1)
     rows = _looked_at(arrays, seed)
     mapped = rows[choose_clips(arrays.class_ids[rows], MAX_MAP_CLIPS, seed)]
-    curves, maps = [], []
-    for encoder in encoders:
-        stored = encoder.embeddings.all_layers(POOLING)  # [N, K, D]
-        num_layers = stored.shape[1]
-        scores = [score_layer(stored[rows, layer], arrays, rows, seed) for layer in range(num_layers)]
-        knn, network, nmi = (list(column) for column in zip(*scores, strict=True))
+    stored = [encoder.embeddings.all_layers(POOLING) for encoder in encoders]  # [N, K, D] of each
+    scores = workers.map(
+        partial(_score_stored, one[:, layer], arrays, rows, seed) for one in stored for layer in range(one.shape[1])
+    )
+    curves = []
+    for encoder, one in zip(encoders, stored, strict=True):
+        knn, network, nmi = (list(column) for column in zip(*islice(scores, one.shape[1]), strict=True))
         curves.append(LayerCurve(name=encoder.name, encoder=encoder.number, knn=knn, network=network, nmi=nmi))
-        if encoder.number is None or num_layers == 1:
-            continue
-        for layer in sorted({0, num_layers // 2, num_layers - 1}):
-            points = tsne(stored[mapped, layer], seed)
-            maps.append(EmbeddingMap(name=encoder.name, encoder=encoder.number, layer=layer, points=points))
+    drawn = [
+        (encoder, one, layer)
+        for encoder, one in zip(encoders, stored, strict=True)
+        if encoder.number is not None and one.shape[1] > 1
+        for layer in sorted({0, one.shape[1] // 2, one.shape[1] - 1})
+    ]
+    points = workers.map(partial(_map_stored, one[:, layer], mapped, seed) for _, one, layer in drawn)
+    maps = [
+        EmbeddingMap(name=encoder.name, encoder=encoder.number, layer=layer, points=found)
+        for (encoder, _, layer), found in zip(drawn, points, strict=True)
+    ]
     return LayerTask(
         name=name,
         num_clips=len(rows),
@@ -125,6 +142,10 @@ def choose_clips(class_ids: np.ndarray, at_most: int, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(share[order], kind="stable")[:at_most]])
 
 
+def _score_stored(layer: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed: int) -> tuple[float, float, float]:
+    return score_layer(layer[rows], arrays, rows, seed)
+
+
 def score_layer(features: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed: int) -> tuple[float, float, float]:
     """Macro-F1 of neighbours and of the network, and normalised mutual information of clusters, in percent.
 
@@ -139,7 +160,7 @@ def score_layer(features: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed
     if not arrays.fixed:
         folds = np.unique(folds, return_inverse=True)[1].reshape(-1) % MAX_FOLDS
     neighbours, network = np.full(len(rows), -1), np.full(len(rows), -1)
-    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the network is stopped, not finished
         for split in outer_splits(folds, arrays.groups[rows]):
             scaler = StandardScaler().fit(features[split.train])
@@ -160,11 +181,14 @@ def score_layer(features: np.ndarray, arrays: TaskArrays, rows: np.ndarray, seed
     return float(f1[0]), float(f1[1]), 100.0 * float(normalized_mutual_info_score(classes, clusters))
 
 
+def _map_stored(layer: np.ndarray, rows: np.ndarray, seed: int) -> list[tuple[float, float]]:
+    return tsne(layer[rows], seed)
+
+
 def tsne(features: np.ndarray, seed: int) -> list[tuple[float, float]]:
     """Vectors [N, D] as points in the plane (van der Maaten and Hinton 2008), each axis from 0 to 1: for the eye."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        scaled = StandardScaler().fit_transform(features.astype(np.float64))
-        settings = {"perplexity": min(PERPLEXITY, max(1.0, (len(scaled) - 1) / 3)), "random_state": seed}
-        points = TSNE(2, init="random" if len(scaled) < 3 else "pca", **settings).fit_transform(scaled)
+    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    settings = {"perplexity": min(PERPLEXITY, max(1.0, (len(scaled) - 1) / 3)), "random_state": seed}
+    points = TSNE(2, init="random" if len(scaled) < 3 else "pca", **settings).fit_transform(scaled)
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-12)
     return [(round(float(x), 4), round(float(y), 4)) for x, y in (points - low) / span]

@@ -8,13 +8,11 @@ Legend: N clips, D embedding width, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.optimize
 import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 # Largest entry of the gradient of the mean loss at which a fit ends, in coordinates where the curvature is about one:
@@ -22,22 +20,7 @@ from torch import Tensor, nn
 GRADIENT_TOLERANCE = 1e-4
 MAX_ITERATIONS = 2000
 MEMORY = 10  # pairs that L-BFGS keeps
-# Multiplications of one pass below which a second thread costs more than it gives: passes are then tens of
-# microseconds, and threads spend their time waiting for each other.
-SMALL_PASS = 100_000_000
 CHUNK_CLIPS = 16_384  # rows at a time, so that the logits of a large task stay small
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for small products, those of torch (its own count) and of NumPy and SciPy (their libraries')."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -121,24 +104,19 @@ class LogisticPath:
             penalty = (2.0 if num_classes == 2 and not self._several else 1.0) / (c * len(self._rows))
             scale = (self._curvature[:, None] * self._class_curvature + penalty).rsqrt()  # [D, C]
             scales = torch.cat([scale, bias_scale[None]]).cpu().numpy()  # [D + 1, C]
-            with self._threads():
-                found = scipy.optimize.minimize(
-                    self._loss,
-                    (np.vstack([rotated, biases]) / scales).ravel(),
-                    args=(scale, bias_scale, penalty),
-                    jac=True,
-                    method="L-BFGS-B",
-                    options={"maxiter": MAX_ITERATIONS, "gtol": tolerance, "ftol": 0.0, "maxcor": MEMORY},
-                )
+            found = scipy.optimize.minimize(
+                self._loss,
+                (np.vstack([rotated, biases]) / scales).ravel(),
+                args=(scale, bias_scale, penalty),
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxiter": MAX_ITERATIONS, "gtol": tolerance, "ftol": 0.0, "maxcor": MEMORY},
+            )
             if not found.success:
                 raise RuntimeError(f"the logistic regression with C {c:g} does not converge: {found.message}")
             solution = found.x.reshape(width + 1, num_classes) * scales
             rotated, biases = solution[:-1], solution[-1]
             yield LogisticFit(c, self._axes.cpu().numpy() @ rotated, biases, int(found.nit))
-
-    def _threads(self) -> AbstractContextManager[object]:
-        small = self._rows.numel() * self._num_classes < SMALL_PASS
-        return one_thread() if small else nullcontext()
 
     def _loss(self, flat: np.ndarray, scale: Tensor, bias_scale: Tensor, penalty: float) -> tuple[float, np.ndarray]:
         """Mean loss with penalty, and its gradient, at scaled and rotated parameters [(D + 1) * C]."""

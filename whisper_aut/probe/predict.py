@@ -1,131 +1,147 @@
-"""How each protocol answers the clips of a task, test by test; no head has heard a recording that it is tested on.
+"""The heads of each protocol on a task, test by test; no head has heard a recording that it is tested on.
 
 Legend: N clips, K layers, D embedding width, C classes, R runs (seeds of a head, or draws of training clips).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 
 from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.few_shot import NUM_DRAWS, NUM_SHOTS, draw_shots, fit_predict_few
-from whisper_aut.probe.heads import Features, RowsOf, fit_predict_linear, fit_predict_logistic
+from whisper_aut.probe.fits import Fit, ProtocolFits
+from whisper_aut.probe.heads import NUM_EPOCHS, Features, RowsOf, fit_predict_linear, fit_predict_logistic
+from whisper_aut.probe.heads_xares import NUM_EPOCHS as NUM_NORMED_EPOCHS
 from whisper_aut.probe.heads_xares import fit_predict_normed, predict_neighbours
 from whisper_aut.probe.splits import Indices, InnerSplits, Split, inner_splits, outer_splits
 
 NUM_SEEDS = 3  # of a head that begins at random: the first gives the result, all of them its spread
+# Multiplications of one pass of a logistic regression from which on all cores share it: the threads of smaller ones
+# spend their time waiting for each other. Such heads also need much memory: they are fitted one after another.
+LARGE_PASS = 300_000_000
+LARGE_SEARCH = 10_000_000_000  # the same of a search for neighbours, which is one pass
+_COPIED_BYTES = 64_000_000  # of features; more are read from the disk batch by batch, since every process needs them
+# Seconds on one core, roughly: a clip in an epoch of Adam; a clip in all fits by which C is chosen.
+_ADAM_SEC, _LOGISTIC_SEC = 6e-6, 1.2e-3
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """One answer a clip and run, each given while its fold was the test.
-
-    ``answers`` are class numbers, int [R, N], -1 for clips that are never tested; of a multi-label task scores, float
-    [R, N, C], NaN for such clips. ``averaged``: the runs are draws of training clips, and a clip counts by the share of
-    runs that get it right; else they are seeds of one head, and the first counts. ``notes`` are additions to the rules.
-    """
-
-    answers: np.ndarray
-    averaged: bool = False
-    notes: tuple[str, ...] = ()
-
-
-class Predict(Protocol):
-    """A protocol's way to its answers.
-
-    Features are float32 [N, D], or [N, K, D] of all layers for a learned weighted sum. ``device`` is where large
-    products are computed; a result depends on it no more than on the order of a sum. Small heads, thousands of steps
-    of microseconds, stay on the CPU.
-    """
-
-    def __call__(self, features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
-        """Every tested clip's answers."""
-        ...
-
-
-def predict_paper(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+def paper_fits(arrays: TaskArrays, seed: int) -> ProtocolFits:
     """``nn.Linear``; everything that is not tested trains."""
-    answers = _unanswered(arrays, NUM_SEEDS)
+    fits = []
     for split in outer_splits(arrays.folds, arrays.groups):
-        known, asked = _rows(features, split.train), _rows(features, split.test)
+        work_sec = _ADAM_SEC * NUM_EPOCHS * len(split.train)
         for run in range(NUM_SEEDS):
-            answers[run, split.test] = fit_predict_linear(
-                known, arrays.targets[split.train], asked, num_classes=arrays.num_classes, seed=seed + run
-            )
-    return Predictions(answers, notes=_notes_on_parts(arrays))
+            fits.append(Fit(run, split.test, partial(_answer_linear, arrays, split, seed + run), work_sec))
+    return ProtocolFits(arrays, tuple(fits), NUM_SEEDS, notes=_notes_on_parts(arrays))
 
 
-def predict_xares(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+def _answer_linear(arrays: TaskArrays, split: Split, seed: int, features: np.ndarray, device: str) -> np.ndarray:
+    return fit_predict_linear(
+        _rows(features, split.train),
+        arrays.targets[split.train],
+        _rows(features, split.test),
+        num_classes=arrays.num_classes,
+        seed=seed,
+    )
+
+
+def xares_fits(arrays: TaskArrays, seed: int) -> ProtocolFits:
     """``nn.LayerNorm`` and ``nn.Linear``; an official validation part chooses the epoch and does not train.
 
     Every fold's head begins elsewhere. One beginning for all folds makes their errors go together, which doubled the
     spread over seeds (docs/experiments.md).
     """
-    answers = _unanswered(arrays, NUM_SEEDS)
+    fits = []
     for split in outer_splits(arrays.folds, arrays.groups):
-        train, held_out = split.choose or (split.train, None)
-        valid = None if held_out is None else (_rows(features, held_out), arrays.targets[held_out])
-        known, asked = _rows(features, train), _rows(features, split.test)
+        work_sec = _ADAM_SEC * NUM_NORMED_EPOCHS * len(split.train)
         for run in range(NUM_SEEDS):
-            answers[run, split.test] = fit_predict_normed(
-                known,
-                arrays.targets[train],
-                asked,
-                num_classes=arrays.num_classes,
-                seed=beginning(seed + run, split.fold),
-                valid=valid,
-            )
-    return Predictions(answers, notes=_notes_on_parts(arrays))
+            answer = partial(_answer_normed, arrays, split, beginning(seed + run, split.fold))
+            fits.append(Fit(run, split.test, answer, work_sec))
+    return ProtocolFits(arrays, tuple(fits), NUM_SEEDS, notes=_notes_on_parts(arrays))
 
 
-def predict_by_neighbours(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+def _answer_normed(arrays: TaskArrays, split: Split, seed: int, features: np.ndarray, device: str) -> np.ndarray:
+    train, held_out = split.choose or (split.train, None)
+    return fit_predict_normed(
+        _rows(features, train),
+        arrays.targets[train],
+        _rows(features, split.test),
+        num_classes=arrays.num_classes,
+        seed=seed,
+        valid=None if held_out is None else (_rows(features, held_out), arrays.targets[held_out]),
+    )
+
+
+def neighbour_fits(arrays: TaskArrays, seed: int) -> ProtocolFits:
     """Training clips vote; an official validation part does not."""
-    answers = _unanswered(arrays, 1)
+    fits = []
     for split in outer_splits(arrays.folds, arrays.groups):
         train, _ = split.choose or (split.train, None)
-        answers[0, split.test] = predict_neighbours(
-            features[train], arrays.targets[train], features[split.test], num_classes=arrays.num_classes
+        large_width = LARGE_SEARCH / (len(train) * len(split.test))
+        fits.append(
+            Fit(0, split.test, partial(_answer_by_neighbours, arrays, train, split.test), large_width=large_width)
         )
-    return Predictions(answers, notes=_notes_on_parts(arrays))
+    return ProtocolFits(arrays, tuple(fits), 1, notes=_notes_on_parts(arrays))
 
 
-def predict_strict(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+def _answer_by_neighbours(
+    arrays: TaskArrays, train: Indices, test: Indices, features: np.ndarray, device: str
+) -> np.ndarray:
+    return predict_neighbours(features[train], arrays.targets[train], features[test], num_classes=arrays.num_classes)
+
+
+def strict_fits(arrays: TaskArrays, seed: int) -> ProtocolFits:
     """Logistic regression, C chosen inside the training folds or on the official validation part."""
-    answers = _unanswered(arrays, 1)
-    ungrouped = []
+    fits, ungrouped = [], []
     for split in outer_splits(arrays.folds, arrays.groups):
         rows, inner, refit = _to_choose_on(split, arrays, seed)
         if not inner.grouped:
             ungrouped.append(split.fold)
-        answers[0, split.test], _ = fit_predict_logistic(
-            features[rows], arrays.targets[rows], features[split.test], inner, refit, device=device
-        )
+        # Nearly all of the work is the inner fits, so that their size counts.
+        large_width = LARGE_PASS / (min(len(fitted) for fitted, _ in inner.splits) * arrays.num_classes)
+        answer = partial(_answer_logistic, arrays, rows, inner, refit, split.test)
+        fits.append(Fit(0, split.test, answer, _LOGISTIC_SEC * len(rows), large_width))
     notes = _notes_on_parts(arrays)
     if ungrouped:
         folds = ", ".join(map(str, ungrouped))
         notes += (f"for test fold(s) {folds} the training clips hold too few recordings to group: inner folds by clip",)
-    return Predictions(answers, notes=notes)
+    return ProtocolFits(arrays, tuple(fits), 1, notes=notes)
 
 
-def predict_few_shot(features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+def _answer_logistic(
+    arrays: TaskArrays,
+    rows: Indices,
+    inner: InnerSplits,
+    refit: Indices,
+    test: Indices,
+    features: np.ndarray,
+    device: str,
+) -> np.ndarray:
+    answers, _ = fit_predict_logistic(features[rows], arrays.targets[rows], features[test], inner, refit, device=device)
+    return answers
+
+
+def few_shot_fits(arrays: TaskArrays, seed: int) -> ProtocolFits:
     """A handful of training clips a class, drawn several times; of tasks whose clips have one class each."""
     assert arrays.label_matrix is None, "a clip with several labels is no shot of one class"
-    answers = _unanswered(arrays, NUM_DRAWS)
-    short = set()
+    fits, short = [], set[int]()
     for split in outer_splits(arrays.folds, arrays.groups):
         classes, groups = arrays.class_ids[split.train], arrays.groups[split.train]
         short |= set(np.flatnonzero(np.bincount(classes, minlength=arrays.num_classes) < NUM_SHOTS).tolist())
         for draw in range(NUM_DRAWS):
             # Of test and draw, not of the encoder: all encoders learn from the same clips.
             shots = split.train[draw_shots(classes, groups, np.random.default_rng([seed, _number(split.fold), draw]))]
-            answers[draw, split.test] = fit_predict_few(features[shots], arrays.class_ids[shots], features[split.test])
+            fits.append(Fit(draw, split.test, partial(_answer_few, arrays, shots, split.test)))
     notes = _notes_on_parts(arrays)
     if short:
         notes += (f"{len(short)} class(es) have fewer than {NUM_SHOTS} training clips in a fold: all are taken",)
-    return Predictions(answers, averaged=True, notes=notes)
+    return ProtocolFits(arrays, tuple(fits), NUM_DRAWS, averaged=True, notes=notes)
+
+
+def _answer_few(arrays: TaskArrays, shots: Indices, test: Indices, features: np.ndarray, device: str) -> np.ndarray:
+    return fit_predict_few(features[shots], arrays.class_ids[shots], features[test])
 
 
 def _number(fold: int | str) -> int:
@@ -137,14 +153,9 @@ def beginning(seed: int, fold: int | str) -> int:
     return int(np.random.SeedSequence([seed, _number(fold)]).generate_state(1)[0])
 
 
-def _unanswered(arrays: TaskArrays, num_runs: int) -> np.ndarray:
-    if arrays.label_matrix is None:
-        return np.full((num_runs, len(arrays.folds)), -1, dtype=np.int64)
-    return np.full((num_runs, *arrays.label_matrix.shape), np.nan, dtype=np.float32)
-
-
 def _rows(features: np.ndarray, rows: Indices) -> Features:
-    return RowsOf(features, rows) if features.ndim == 3 else features[rows]
+    several_layers, num_bytes = features.ndim == 3, len(rows) * features.shape[-1] * features.itemsize
+    return RowsOf(features, rows) if several_layers or num_bytes > _COPIED_BYTES else features[rows]
 
 
 def _to_choose_on(split: Split, arrays: TaskArrays, seed: int) -> tuple[Indices, InnerSplits, Indices]:

@@ -10,14 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
+
 from whisper_aut.constants import Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe import heads_xares as xares
 from whisper_aut.probe import predict
+from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.encoders.base import Pooling, Statistic
 from whisper_aut.probe.few_shot import NUM_DRAWS, NUM_SHOTS, C
+from whisper_aut.probe.fits import ListFits, Predictions, predict_all
 from whisper_aut.probe.heads import BATCH_CLIPS, C_GRID, LR, NUM_EPOCHS
 from whisper_aut.probe.splits import NUM_INNER_FOLDS
+from whisper_aut.probe.workers import Workers
 
 ProtocolName = Literal["paper", "strict", "xares", "xares-knn", "few-shot"]
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
@@ -38,8 +43,13 @@ class Protocol:
     on_folds: str  # who trains and what is tested, where a task has folds
     on_parts: str  # the same where it has a fixed split
     several_labels: str | None  # the head where a clip may have several; None: it is not defined for such tasks
-    predict: predict.Predict
+    fits: ListFits  # the heads of a task
     learns_weights: bool = False  # whether the head can learn a weighted sum over layers
+
+    def predict(self, features: np.ndarray, arrays: TaskArrays, seed: int, device: str = "cpu") -> Predictions:
+        """Fit all heads in this process: features float32 [N, D], or [N, K, D] where a weighted sum is learned."""
+        (found,) = predict_all([(self.fits(arrays, seed), features)], Workers(1), device=device)
+        return found
 
     def describe(self, *, fixed: bool = False, several_labels: bool = False) -> str:
         """The protocol in one sentence, as it is for a kind of task: folds or a fixed split, one label or several."""
@@ -107,7 +117,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         on_parts="official training and validation parts train together, as the paper's 80/20 split has no validation "
         f"part; {_ONE_TEST}",
         several_labels="binary cross entropy for each class",
-        predict=predict.predict_paper,
+        fits=predict.paper_fits,
         learns_weights=True,
     ),
     "strict": Protocol(
@@ -121,7 +131,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         on_parts=f"C is chosen on the official validation part (without one: {_INNER} of the training part grouped by "
         f"recording), then training and validation parts train together; {_ONE_TEST}",
         several_labels="one logistic regression a class, one C for all",
-        predict=predict.predict_strict,
+        fits=predict.strict_fits,
     ),
     "xares": Protocol(
         name="xares",
@@ -137,7 +147,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         on_parts="the official training part trains, the epoch that is best on the official validation part counts "
         f"(without one: the last), as in X-ARES; {_ONE_TEST}",
         several_labels="binary cross entropy for each class",
-        predict=predict.predict_xares,
+        fits=predict.xares_fits,
         learns_weights=True,
     ),
     "xares-knn": Protocol(
@@ -152,7 +162,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         on_folds=_EVERY_FOLD,
         on_parts=f"the official training part votes, the validation part does not, as in X-ARES; {_ONE_TEST}",
         several_labels="a class scores by the share of the votes that has it",
-        predict=predict.predict_by_neighbours,
+        fits=predict.neighbour_fits,
     ),
     "few-shot": Protocol(
         name="few-shot",
@@ -166,6 +176,6 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         on_folds=_EVERY_FOLD,
         on_parts=f"drawn from the official training and validation parts; {_ONE_TEST}",
         several_labels=None,
-        predict=predict.predict_few_shot,
+        fits=predict.few_shot_fits,
     ),
 }

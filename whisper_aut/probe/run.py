@@ -14,13 +14,13 @@ from whisper_aut import __version__
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
-from whisper_aut.probe import layers
-from whisper_aut.probe.arrays import chance, task_arrays
-from whisper_aut.probe.compare import compare
+from whisper_aut.probe import layers, predict
+from whisper_aut.probe.arrays import task_arrays
+from whisper_aut.probe.compare import compare, task_result
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder, Statistic
 from whisper_aut.probe.encoders.load import check_spec, load_probed, role_of
-from whisper_aut.probe.packed import pack
+from whisper_aut.probe.fits import ProtocolFits, predict_all
 from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, Layer, Protocol, ProtocolName, variant
 from whisper_aut.probe.request import (
     check_device,
@@ -30,14 +30,15 @@ from whisper_aut.probe.request import (
     choose_protocols,
     load_tasks,
 )
-from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, ProtocolResult, TaskResult
-from whisper_aut.probe.splits import outer_splits, rows_tested
-from whisper_aut.probe.tasks.labelled import Task, hash_audio
+from whisper_aut.probe.results import EncoderRecord, LayerAnalysis, ProbeReport, TaskResult
+from whisper_aut.probe.tasks.labelled import Task
+from whisper_aut.probe.workers import Workers, choose_jobs
 from whisper_aut.progress import Progress
 from whisper_aut.resources import command_line
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "scipy", "soundfile", "soxr")
 
+Heads = dict[tuple[str, Protocol], ProtocolFits]  # by task name
 TaskEmbeddings = dict[tuple[str, Context], Embeddings]  # by task name and context
 
 
@@ -81,6 +82,7 @@ def run_probe(
     device: str = "cpu",
     precision: Precision = "float32",
     refold_leaky: bool = False,
+    jobs: int | None = 1,
     command: str | None = None,
 ) -> ProbeReport:
     """Probe encoders on the same tasks, compare each with the base, and write ``out_dir/probe.json``.
@@ -101,6 +103,8 @@ def run_probe(
         device: of the encoders and of large heads: 'cpu' or 'cuda'.
         precision: of the encoder; bfloat16 is autocast.
         refold_leaky: deal the folds of a task anew by group where a group stands in several; refused otherwise.
+        jobs: processes that fit heads, one thread each; 1 for this one alone, None for as many as are worth it here.
+            The numbers do not depend on it.
         command: recorded in the results; this process's own where None.
 
     Raises:
@@ -109,6 +113,7 @@ def run_probe(
         EnvironmentProblem: a package that an encoder needs does not work.
         BaseModelError: an encoder that cannot be loaded.
         AudioError: a clip that cannot be read.
+        LoaderLost: one of the processes was killed.
     """
     chosen = [
         (variant(protocol, statistic=pooling, layer=layer), context)
@@ -122,22 +127,17 @@ def run_probe(
     check_device(device)
     check_folder(out_dir)
     plan = _Plan(tuple(loaded), tuple(chosen), layers_at, cache_dir, device, precision, seed)
-    embedded = [_embed_all(base, None, plan)]
-    embedded += [_embed_all(spec, embedded[0].kind, plan) for spec in encoders]
-    windows_sec = [one.window_sec for one in embedded]
-    progress = Progress("probe", len(plan.tasks) * len(chosen), unit="results")
-    results = []
-    for task in plan.tasks:
-        compared = []
-        for protocol, context in chosen:
-            features = [_features(one.embeddings[task.name, context], protocol) for one in embedded]
-            compared.append(compare(task, protocol, context, features, _cut_notes(task, windows_sec), seed, device))
-            progress.advance()
-        results.append(_task_result(task, compared))
+    heads = {(task.name, protocol): protocol.fits(task_arrays(task), seed) for task in loaded for protocol, _ in chosen}
+    with Workers(choose_jobs(jobs, _work_sec(heads, plan, 1 + len(encoders))), predict.__name__) as workers:
+        workers.start()  # they import what they need while clips are embedded
+        embedded = [_embed_all(base, None, plan)]
+        embedded += [_embed_all(spec, embedded[0].kind, plan) for spec in encoders]
+        results = _compare_all(embedded, heads, plan, workers)
+        analysed = _analyse_layers(embedded, plan, workers)
     report = ProbeReport(
         encoders=[one.record for one in embedded],
         tasks=results,
-        layers=_analyse_layers(embedded, plan),
+        layers=analysed,
         command=command_line() if command is None else command,
         versions={
             "python": platform.python_version(),
@@ -148,6 +148,43 @@ def run_probe(
     )
     _write(out_dir / "probe.json", report.to_json())
     return report
+
+
+def _work_sec(heads: Heads, plan: _Plan, num_encoders: int) -> float:
+    """What all heads and analyses take on one core, in seconds, roughly."""
+    of_heads = sum(heads[task.name, protocol].work_sec for task in plan.tasks for protocol, _ in plan.chosen)
+    of_layers = sum(layers.WORK_SEC * len(task.clips) for task in plan.tasks) if plan.layers_at else 0.0
+    return num_encoders * (of_heads + of_layers)
+
+
+def _compare_all(embedded: Sequence[_Embedded], heads: Heads, plan: _Plan, workers: Workers) -> list[TaskResult]:
+    """Fit all heads of all encoders, and hold each encoder against the first, task by task."""
+    asked = [
+        (heads[task.name, protocol], _features(one.embeddings[task.name, context], protocol))
+        for task in plan.tasks
+        for protocol, context in plan.chosen
+        for one in embedded
+    ]
+    progress = Progress("probe", sum(len(own.fits) for own, _ in asked), unit="heads")
+    predictions = predict_all(asked, workers, device=plan.device, fitted=progress.advance)
+    windows_sec = [one.window_sec for one in embedded]
+    return [
+        task_result(
+            task,
+            [
+                compare(
+                    task,
+                    protocol,
+                    context,
+                    [next(predictions) for _ in embedded],
+                    _cut_notes(task, windows_sec),
+                    plan.seed,
+                )
+                for protocol, context in plan.chosen
+            ],
+        )
+        for task in plan.tasks
+    ]
 
 
 def _embed_all(spec: str, base: Kind | None, plan: _Plan) -> _Embedded:
@@ -196,7 +233,7 @@ def _layers_context(contexts: Sequence[Context]) -> Context:
     return "trimmed" if "trimmed" in contexts else contexts[0]
 
 
-def _analyse_layers(embedded: Sequence[_Embedded], plan: _Plan) -> LayerAnalysis | None:
+def _analyse_layers(embedded: Sequence[_Embedded], plan: _Plan, workers: Workers) -> LayerAnalysis | None:
     """All layers of all encoders on all tasks that can be analysed, with MFCC as the floor."""
     if plan.layers_at is None:
         return None
@@ -209,7 +246,7 @@ def _analyse_layers(embedded: Sequence[_Embedded], plan: _Plan) -> LayerAnalysis
         layered = [layers.Layered(one.record.name, n, one.embeddings[key]) for n, one in enumerate(embedded)]
         if floor is not None:
             layered.append(layers.Layered("mfcc", None, _embed(floor, task, plan.layers_at, plan)))
-        found.append(layers.analyse_task(task.name, task_arrays(task), task.classes, layered, plan.seed))
+        found.append(layers.analyse_task(task.name, task_arrays(task), task.classes, layered, plan.seed, workers))
         progress.advance()
     return layers.analysis(plan.layers_at, found, [task.name for task in plan.tasks if task not in analysed])
 
@@ -218,7 +255,7 @@ def _features(embeddings: Embeddings, protocol: Protocol) -> np.ndarray:
     """What the protocol's head takes: one layer's vectors, or all layers for a learned sum."""
     if protocol.layer == "weighted":
         return embeddings.all_layers(protocol.pooling)
-    return embeddings.features(protocol.pooling, None if protocol.layer == "last" else protocol.layer)
+    return embeddings.mapped(protocol.pooling, None if protocol.layer == "last" else protocol.layer)
 
 
 def _cut_notes(task: Task, windows_sec: Sequence[float]) -> list[str]:
@@ -229,29 +266,6 @@ def _cut_notes(task: Task, windows_sec: Sequence[float]) -> list[str]:
             whose = "" if len(set(windows_sec)) == 1 else f" for the encoders with a window of {window_sec:g} s"
             notes.append(f"{cut} clip(s) last longer than {window_sec:g} s: their first {window_sec:g} s count{whose}")
     return notes
-
-
-def _task_result(task: Task, results: list[ProtocolResult]) -> TaskResult:
-    arrays = task_arrays(task)
-    tested = rows_tested(arrays.folds)
-    return TaskResult(
-        name=task.name,
-        folder=str(task.folder),
-        clips_sha256=task.clips_sha256,
-        audio_sha256=hash_audio(task.clips),
-        metric=task.metric,
-        split="fixed" if task.fixed else "folds",
-        num_clips=len(task.clips),
-        num_tested=len(tested),
-        num_folds=len(outer_splits(arrays.folds, arrays.groups)),
-        num_groups=len(np.unique(arrays.groups[tested])),
-        classes=task.classes,
-        licenses=sorted({clip.license for clip in task.clips}),
-        truth=pack(arrays.class_ids[tested]) if arrays.label_matrix is None else "",
-        groups=pack(arrays.groups[tested]) if arrays.label_matrix is None else "",
-        chance=chance(arrays),
-        results=results,
-    )
 
 
 def _write(path: Path, text: str) -> None:

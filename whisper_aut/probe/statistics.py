@@ -25,33 +25,44 @@ def accuracy_by(correct: np.ndarray, keys: np.ndarray) -> dict[str, float]:
 def bootstrap_interval(
     values: np.ndarray, groups: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[float, float]:
-    """95% percentile interval of 100 * mean(``values``), groups of clips resampled together.
+    """95% percentile interval of 100 * mean(``values``); see :func:`bootstrap_intervals`."""
+    (interval,) = bootstrap_intervals([values], groups, seed=seed, num_resamples=num_resamples)
+    return interval
+
+
+def bootstrap_intervals(
+    several: Sequence[np.ndarray], groups: np.ndarray, *, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> list[tuple[float, float]]:
+    """95% percentile intervals of 100 * mean of each array of values, groups of clips resampled together.
 
     Clips cut from one recording succeed and fail together, so that resampling single clips would promise too much:
-    whole groups are drawn with replacement (cluster bootstrap; Davison and Hinkley 1997, section 3.8).
+    whole groups are drawn with replacement (cluster bootstrap; Davison and Hinkley 1997, section 3.8). The draws are
+    the same for all arrays, and most of the work.
 
     Args:
-        values: [N] 1 or 0 for right or wrong; for a paired difference adapted - base: 1, 0 or -1.
+        several: each [N] 1 or 0 for right or wrong; for a paired difference adapted - base: 1, 0 or -1.
         groups: [N] group number of each clip.
-        seed: the same seed gives the same interval.
+        seed: the same seed gives the same intervals.
         num_resamples: how often the groups are drawn.
 
     Returns:
-        Lower and upper end in percent. With one group it has no width and means nothing.
+        Lower and upper ends in percent. With one group they are equal and mean nothing.
     """
     _, group_ids = np.unique(groups, return_inverse=True)
     sizes = np.bincount(group_ids).astype(np.float64)
-    sums = np.bincount(group_ids, weights=values.astype(np.float64))
+    sums = [np.bincount(group_ids, weights=values.astype(np.float64)) for values in several]
     num_groups = len(sizes)
     rng = np.random.default_rng(seed)
-    means: list[np.ndarray] = []
+    means: list[list[np.ndarray]] = [[] for _ in several]
     chunk = max(1, _CHUNK_CELLS // num_groups)
     for start in range(0, num_resamples, chunk):
         draws = rng.multinomial(
             num_groups, np.full(num_groups, 1.0 / num_groups), size=min(chunk, num_resamples - start)
         ).astype(np.float64)
-        means.append((draws @ sums) / (draws @ sizes))
-    return percentile_interval(100.0 * np.concatenate(means))
+        num_drawn = draws @ sizes
+        for own, of_groups in zip(means, sums, strict=True):
+            own.append((draws @ of_groups) / num_drawn)
+    return [percentile_interval(100.0 * np.concatenate(own)) for own in means]
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
