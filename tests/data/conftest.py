@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,40 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from whisper_aut.data.captions import TextEncoder, load_tokenizer
+from whisper_aut.data.containers.ffmpeg import missing_command
 
 ManifestWriter = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def faults() -> ModuleType:
+    """faults.py beside this file: makers of audio files with every kind of fault."""
+    spec = spec_from_file_location("audio_faults", Path(__file__).with_name("faults.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def ffmpeg(faults) -> Callable[..., Path]:
+    """Encodes a waveform with FFmpeg's program into a file, and gives its path; skips where that cannot be."""
+
+    def encode(path: Path, *args: Any, **options: Any) -> Path:
+        try:
+            faults.ffmpeg(path, *args, **options)
+        except faults.NoFFmpegError as error:
+            pytest.skip(str(error))
+        return path
+
+    return encode
+
+
+@pytest.fixture
+def torchcodec() -> None:
+    """Skips where torchcodec or FFmpeg's libraries are missing."""
+    if command := missing_command():
+        pytest.skip(f"FFmpeg is not to be had: {command}")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from whisper_aut.data.encode import _page_sum, encode
+from whisper_aut.data.containers.ogg import page_sum
+from whisper_aut.data.encode import encode
 from whisper_aut.data.tarfiles import BLOCK, END, packed
 
 MAX_GROWTH_MB = 500  # over what the interpreter with its packages needs
@@ -74,7 +75,7 @@ def _ogg_pages(ogg: bytes) -> list[bytearray]:
 
 def _summed(page: bytearray) -> bytes:
     page[22:26] = bytes(4)
-    page[22:26] = struct.pack("<I", _page_sum(bytes(page)))
+    page[22:26] = struct.pack("<I", page_sum(bytes(page)))
     return bytes(page)
 
 

@@ -1,14 +1,13 @@
 """Waveforms as FLAC or Opus files in memory, the same bytes whenever and wherever they are made.
 
 libsndfile draws the serial number of an Ogg stream from the clock, so that packing twice would give other files; it is
-set to one value, and the pages' sums (RFC 3533: CRC-32, polynomial 0x04c11db7, not reflected) are made anew.
+set to one value, and the pages' sums are made anew.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import soundfile
 
 from whisper_aut.constants import SAMPLE_RATE
+from whisper_aut.data.containers.ogg import PAGE, page_sum
 
 AudioFormat = Literal["flac", "opus"]
 AUDIO_FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)
@@ -24,8 +24,6 @@ AUDIO_FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)
 # Between 256 (0) and 6 (1) kbit/s in libsndfile: about 32, where 16 kHz mono has little left to gain.
 _OPUS_COMPRESSION = 0.896
 _SERIAL = 1  # of the only stream in the file
-_PAGE = struct.Struct("<4sBBqIIIB")  # capture pattern, version, flags, position, serial, number, sum, segments
-_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +66,11 @@ def with_fixed_serial(ogg: bytes) -> bytes:
     pages = bytearray(ogg)
     start = 0
     while start < len(pages):
-        capture, version, flags, position, _, number, _, num_segments = _PAGE.unpack_from(pages, start)
+        capture, version, flags, position, _, number, _, num_segments = PAGE.unpack_from(pages, start)
         assert capture == b"OggS" and version == 0, f"no Ogg page at byte {start}"
-        table = start + _PAGE.size
+        table = start + PAGE.size
         end = table + num_segments + sum(pages[table : table + num_segments])
-        _PAGE.pack_into(pages, start, capture, version, flags, position, _SERIAL, number, 0, num_segments)
-        struct.pack_into("<I", pages, start + 22, _page_sum(bytes(pages[start:end])))
+        PAGE.pack_into(pages, start, capture, version, flags, position, _SERIAL, number, 0, num_segments)
+        struct.pack_into("<I", pages, start + 22, page_sum(bytes(pages[start:end])))
         start = end
     return bytes(pages)
-
-
-def _page_sum(page: bytes) -> int:
-    """zlib's CRC-32 has the same polynomial, bits mirrored, and inverts before and after."""
-    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{mirrored:032b}"[::-1], 2)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from whisper_aut.data.audio import SHORT_BY_SEC
+from whisper_aut.data.containers.layout import SHORT_BY_SEC
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_file import check_suffix
 from whisper_aut.data.manifest_stream import (

@@ -148,7 +148,7 @@ def test_files_that_are_no_audio(small, build, rejects, data):
     (data / "small" / "b.wav").write_text("a text")
     (data / "small" / "c.wav").write_bytes(b"")
     assert [row["text"] for row in build(spec)] == ["A."]
-    assert all("no readable audio" in reject["reason"] for reject in rejects("small"))
+    assert all("not readable audio" in reject["reason"] for reject in rejects("small"))
 
 
 def test_a_header_that_claims_hours_of_audio(small, build, rejects, data):

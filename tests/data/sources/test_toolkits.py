@@ -177,7 +177,7 @@ def test_rows_of_the_hub_without_audio_are_rejected(make_source, build, data, di
                   {"key": list("abcde"), "text": list("abcde"), "audio": audio})  # fmt: skip
     assert len(build(_hub(make_source))) == 1
     reasons = [reject["reason"] for reject in rejects("small")]
-    assert "the row has no audio" in reasons[0] and "no readable audio" in reasons[1]
+    assert "the row has no audio" in reasons[0] and "not readable audio" in reasons[1]
     assert "absolute path" in reasons[2] and "climbs" in reasons[3]
     assert json.dumps(reasons)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC
 from whisper_aut.data.captions import TextEncoder
+from whisper_aut.data.containers.layout import SHORT_BY_SEC
 from whisper_aut.data.sources.cleanup import DroppedError, clean_text
 from whisper_aut.data.sources.parts import cannot_write
 from whisper_aut.data.sources.paths import OutsideError, contained, is_file
@@ -125,17 +126,24 @@ class ClipMaker:
         if offset_sec < 0:
             raise _RejectedError(f"the clip begins at {offset_sec} s")
         duration_sec = self._stated(columns, own, offset_sec)
-        if duration_sec is None or length_sec is not None:
-            whole_sec = header_sec(audio) if length_sec is None else length_sec
-            left_sec = round(whole_sec - offset_sec, 6)
-            duration_sec = left_sec if duration_sec is None else min(duration_sec, left_sec)
+        if duration_sec is not None:
+            self._refuse_long(duration_sec)
+        left_sec = round((header_sec(audio) if length_sec is None else length_sec) - offset_sec, 6)
+        if left_sec <= 0:
+            raise _RejectedError(f"the clip begins at {offset_sec:g} s, the file ends {-left_sec:g} s before")
+        if duration_sec is not None and duration_sec - left_sec > SHORT_BY_SEC:
+            raise _RejectedError(
+                f"the clip should last {duration_sec:g} s, the file holds {left_sec:g} s from there on"
+            )
+        duration_sec = left_sec if duration_sec is None else min(duration_sec, left_sec)
         if not duration_sec >= MIN_SEC:
             raise _RejectedError(f"{duration_sec:g} s of audio; at least {MIN_SEC} s")
-        if duration_sec > WINDOW_SEC:
-            if self.spec.long_audio == "drop":
-                raise _RejectedError(f"longer than Whisper's window of {WINDOW_SEC} s")
-            duration_sec = float(WINDOW_SEC)
-        return {"audio": audio, "offset_sec": offset_sec, "duration_sec": duration_sec}
+        self._refuse_long(duration_sec)
+        return {"audio": audio, "offset_sec": offset_sec, "duration_sec": min(duration_sec, float(WINDOW_SEC))}
+
+    def _refuse_long(self, duration_sec: float) -> None:
+        if duration_sec > WINDOW_SEC and self.spec.long_audio == "drop":
+            raise _RejectedError(f"longer than Whisper's window of {WINDOW_SEC} s")
 
     def _stated(self, columns: Mapping[str, Any], own: Mapping[str, Any], offset_sec: float) -> float | None:
         clip = self.spec.clip

@@ -6,16 +6,14 @@ import hashlib
 import io
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import soundfile
-
-from whisper_aut.data.audio import MAX_FILE_SEC, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from whisper_aut.data.audio import examine_audio
+from whisper_aut.errors import AudioError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _MAX_NAME = 80
-_SUFFIXES = {"FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3", "MPEG": ".mp3", "AIFF": ".aiff", "CAF": ".caf"}
 
 
 class UnreadableError(Exception):
@@ -42,11 +40,14 @@ class AudioStore:
             UnreadableError: it is no audio.
             OSError: the file cannot be written.
         """
-        suffix, length_sec = _examine(content)
+        try:
+            info = examine_audio(io.BytesIO(content), clip_id)
+        except AudioError as error:
+            raise UnreadableError(error.what) from None
         digest = hashlib.sha256(clip_id.encode("utf-8", "surrogatepass")).hexdigest()
         safe = _UNSAFE.sub("_", clip_id)[:_MAX_NAME].strip("_")
         # Names that had to be changed could meet, on some file systems also those that differ in capitals only.
-        name = f"{safe}-{digest[:12]}{suffix}"
+        name = f"{safe}-{digest[:12]}{info.suffix}"
         relative = f"audio/{self._source}/{digest[:2]}/{name}"
         path = self._out / relative
         if not path.is_file() or path.stat().st_size != len(content):
@@ -58,32 +59,17 @@ class AudioStore:
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
-        return relative, length_sec
+        return relative, round(info.duration_sec, 6)
 
 
+@lru_cache(maxsize=4096)  # segments of one recording follow one another
 def header_sec(path: str) -> float:
-    """Seconds that a file's header declares, without decoding.
+    """Seconds that a file holds, without decoding where its container states them.
 
     Raises:
-        UnreadableError: it is no audio, or beyond the limits.
+        UnreadableError: it is no audio, not whole, or beyond the limits.
     """
     try:
-        return _length_sec(soundfile.info(path))
-    except (soundfile.LibsndfileError, TypeError, OSError) as error:
-        raise UnreadableError(f"no readable audio: {getattr(error, 'error_string', error)}") from None
-
-
-def _examine(content: bytes) -> tuple[str, float]:
-    try:
-        info = soundfile.info(io.BytesIO(content))
-    except (soundfile.LibsndfileError, TypeError, OSError) as error:
-        raise UnreadableError(f"no readable audio: {getattr(error, 'error_string', error)}") from None
-    return _SUFFIXES.get(info.format, ".wav"), _length_sec(info)
-
-
-def _length_sec(info: Any) -> float:
-    if not MIN_SAMPLE_RATE <= info.samplerate <= MAX_SAMPLE_RATE:
-        raise UnreadableError(f"a sample rate of {info.samplerate} Hz")
-    if not 0 < info.frames <= MAX_FILE_SEC * info.samplerate:
-        raise UnreadableError("the file holds no audio" if info.frames <= 0 else f"a header of {info.frames} frames")
-    return round(float(info.frames) / float(info.samplerate), 6)
+        return round(examine_audio(Path(path), path).duration_sec, 6)
+    except AudioError as error:
+        raise UnreadableError(error.what) from None
