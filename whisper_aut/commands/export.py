@@ -40,6 +40,10 @@ def export(
 ) -> None:
     """Write the encoder, with or without a decoder, as its consumers load it, checked by value after reloading."""
     from whisper_aut.errors import CheckpointError
+
+    if out is None and not Path(source).is_dir():
+        what = "is no training run" if Path(source).exists() else "is no folder"
+        raise CheckpointError(f"'{source}' {what}; to export it as a model, say where to", remedy="add --out")
     from whisper_aut.export.content import DTYPE_NAMES, KEEP_DECODER
     from whisper_aut.export.encoder import ExportOptions, export_model
     from whisper_aut.export.forms.registry import DEFAULT_FORMS, FORMS
@@ -51,9 +55,10 @@ def export(
         keep_decoder=one_of("decoder to keep", keep_decoder, KEEP_DECODER),
         dtype=one_of("dtype", dtype, DTYPE_NAMES),
     )
-    if out is None and (not Path(source).is_dir() or holds_model(Path(source))):
-        what = "is no training run" if Path(source).exists() else "is no folder"
-        raise CheckpointError(f"'{source}' {what}; to export it as a model, say where to", remedy="add --out")
+    if out is None and holds_model(Path(source)):
+        raise CheckpointError(
+            f"'{source}' is no training run; to export it as a model, say where to", remedy="add --out"
+        )
     folder = export_model(
         source, out or Path(source) / "export", options, base=base, blend=blend, checkpoint=checkpoint
     )

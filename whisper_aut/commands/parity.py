@@ -36,8 +36,10 @@ def parity(
     Leaves with exit code 3 where one of them does not get the encoder that was trained. What is not installed is
     named; pip install 'whisper-aut\\[parity]' brings it.
     """
-    require_memory(LIBRARIES_BYTES, "parity")  # before the imports that take it
+    from whisper_aut.export.about import read_about
 
+    read_about(folder)  # a folder that is no export is refused before anything is imported
+    require_memory(LIBRARIES_BYTES, "parity")
     from whisper_aut.parity.run import REPORT, check_report_place, run_parity, write_parity
 
     path = out or folder / REPORT

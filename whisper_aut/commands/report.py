@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whisper_aut.commands.choices import one_of
+from whisper_aut.commands.choices import one_of, require_file
 from whisper_aut.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -50,9 +50,16 @@ def report(
         return
     if probe_json is None:
         raise ProbeError("there is nothing to report", remedy="give --probe and what `whisper-aut probe` wrote")
+    require_file(probe_json, "the probe results", "run `whisper-aut probe` first")
+    for path in leakage or []:
+        require_file(
+            path, "the leakage check", "give leakage.json in the folder that `whisper-aut leakage --out` named"
+        )
+    if speech is not None:
+        require_file(speech, "the word errors", "give speech.json in the folder that `whisper-aut wer --out` named")
+    asked = _gate(max_drop, min_gain, gate, junit)
     from whisper_aut.report.build import build_report
 
-    asked = _gate(max_drop, min_gain, gate, junit)
     paths = build_report(
         run_dir=run,
         probe_json=probe_json,

@@ -45,11 +45,18 @@ def wer(
     Three models hear every clip, at 30 s and at the clip's own length: the base, the adapted model, and the adapted
     encoder under the base's decoder. Changes are paired and have 95% intervals.
     """
-    require_memory(LIBRARIES_BYTES, "wer")  # before the imports that take it
+    from whisper_aut.constants import CONTEXTS
+    from whisper_aut.data.manifest_file import check_present
+    from whisper_aut.speech.request import check_clips_given
+
+    contexts = [one_of("context", name, CONTEXTS) for name in context or CONTEXTS]
+    for path in manifest or []:
+        check_present(path)
+    check_clips_given(adapted, run, manifest or [])
+    require_memory(LIBRARIES_BYTES, "wer")
 
     import torch
 
-    from whisper_aut.constants import CONTEXTS
     from whisper_aut.speech.measure import measure
 
     found = measure(
@@ -60,7 +67,7 @@ def wer(
         step=step,
         manifests=manifest or [],
         split=split,
-        contexts=[one_of("context", name, CONTEXTS) for name in context or CONTEXTS],
+        contexts=contexts,
         max_clips=max_clips,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),

@@ -20,7 +20,8 @@ from whisper_aut.resources import command_line
 from whisper_aut.speech.captions import CaptionScore
 from whisper_aut.speech.clips import clips_of_manifests, clips_of_run, limited, text_encoder_of
 from whisper_aut.speech.listen import HeardClip, hear
-from whisper_aut.speech.models import Heard, is_run, load_models
+from whisper_aut.speech.models import Heard, load_models
+from whisper_aut.speech.request import check_clips_given, is_run
 from whisper_aut.speech.results import ClipResult, Output, SpeechReport
 from whisper_aut.speech.score import make_rows
 
@@ -63,14 +64,9 @@ def measure(
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise EnvironmentProblem(f"there is no {device} on this machine", remedy="give --device cpu")
+    check_clips_given(adapted, run_dir, manifests)
     if run_dir is None and is_run(Path(adapted)):
         run_dir = Path(adapted)
-    if run_dir is None and not manifests:
-        raise ProbeError(
-            "there are no clips to hear" + ("" if Path(adapted).exists() else ", and there is no folder of this name"),
-            where=adapted,
-            remedy="give --run, which held clips out, or --manifest",
-        )
     choice = choose_and_say(precision, device, command="wer")
     loaded, models = load_models(adapted, base, step, run_dir)
     text_encoder = text_encoder_of(loaded.tokenizer, run_dir)

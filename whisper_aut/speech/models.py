@@ -17,6 +17,7 @@ from whisper_aut.model.base import BaseModel, load_base, load_encoder
 from whisper_aut.model.greedy import decoding_rules
 from whisper_aut.model.hashes import weights_sha256
 from whisper_aut.model.places import model_folder
+from whisper_aut.speech.request import is_run
 from whisper_aut.speech.results import Model, Role
 from whisper_aut.train.checkpoint import Checkpoint, newest_checkpoint, open_checkpoint, step_folder
 
@@ -32,11 +33,6 @@ class Heard:
     encoder: WhisperEncoder
     writer: WhisperForConditionalGeneration
     record: Model
-
-
-def is_run(folder: Path) -> bool:
-    """Whether the folder holds a training run."""
-    return (folder / "run.json").is_file()
 
 
 def load_models(
