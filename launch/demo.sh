@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way in about ten minutes on two cores: data, training, export, probes, report. No download but pip's.
+# End-to-end demo, about ten minutes on two cores: data, training, export, probes, report. No download but pip's.
 #   bash launch/demo.sh [--out DIR] [--base MODEL] …     options of `whisper-aut demo`
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup_venv demo

@@ -10,6 +10,10 @@ from whisper_aut.demo.draw import Draw
 from whisper_aut.demo.environment import Scene
 from whisper_aut.demo.music import Piece
 
+# Most captions name the sound and no more, as people's do; a run of a few minutes learns the names and little else
+# (docs/experiments.md).
+_TERSE = 0.75
+
 # kind -> clauses with a finite verb, and noun phrases
 _HEARD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rain": (("rain falls", "rain comes down", "it rains"), ("rainfall", "the sound of rain", "raindrops")),
@@ -116,9 +120,8 @@ def scene_caption(draw: Draw, scene: Scene) -> str:
                 f"and behind it {draw.choice(other_nouns)}",
             ]
         )
-    # Some captions are terse, as people's are.
-    if draw.chance(0.2):
-        return _sentence(draw.choice(nouns), where, behind)
+    if draw.chance(_TERSE):
+        return _sentence(draw.choice(nouns))
     if draw.chance(0.5):
         return _sentence(draw.choice(clauses), scene.manner, loudness, where, place, behind)
     heard = draw.choice(["is heard", "can be heard", "is audible"])
@@ -150,8 +153,8 @@ def piece_caption(draw: Draw, piece: Piece) -> str:
     mode = draw.choice([f"in {piece.key} {piece.scale}", _mode(piece.scale), ""])
     style = draw.choice([f"{piece.style} music", f"{_article(piece.style)} {piece.style} piece", f"{piece.style}"])
     players = _players(draw, piece)
-    if draw.chance(0.2):
-        return _sentence(style, mode, piece.recording)
+    if draw.chance(_TERSE):
+        return _sentence(style)
     if draw.chance(0.5):
         lead = f"{_article(speed)} {speed} {piece.style} {draw.choice(['track', 'tune', 'piece', 'instrumental'])}"
         return _sentence(lead, mode, f"with {players}", piece.recording)
