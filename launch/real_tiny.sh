@@ -24,7 +24,7 @@ if [ ${#tasks[@]} -eq 0 ]; then
     echo "no task in $data/probe: nothing to probe" >&2
     exit 0
 fi
-whisper-aut probe --base pypi:tiny.en --encoder "$run/export" "${tasks[@]}" --refold --precision bfloat16 --out "$run/report"
+whisper-aut probe --base pypi:tiny.en --encoder "$run/export" "${tasks[@]}" --refold --out "$run/report"
 whisper-aut leakage --train "$run" "${tasks[@]/#--task/--eval}" --out "$run/leakage"
 # Words and captions are written with the decoder, blended as the encoder is.
 whisper-aut export "$run" --blend 0.5 --keep-decoder adapted --out "$run/whole"

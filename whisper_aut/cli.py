@@ -167,7 +167,9 @@ def probe(
     seed: Annotated[int, typer.Option(help="Of heads, draws, bootstrap and random weights.", min=0, max=2**32 - 1)] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached embeddings; OUT/cache if left out.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: what this device computes faster.")
+    ] = "auto",
     jobs: Annotated[
         int | None, typer.Option(help="Processes that fit heads; as many as are worth it here if left out.", min=1)
     ] = None,
@@ -179,7 +181,7 @@ def probe(
     import torch
 
     from whisper_aut.constants import CONTEXTS
-    from whisper_aut.probe.embed import PRECISIONS
+    from whisper_aut.model.precision import DTYPES
     from whisper_aut.probe.encoders.base import STATISTICS
     from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, PROTOCOL_NAMES, parse_layer
     from whisper_aut.probe.run import run_probe
@@ -198,7 +200,7 @@ def probe(
         seed=seed,
         cache_dir=cache or out / "cache",
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        precision=one_of("precision", precision, PRECISIONS),
+        precision=one_of("precision", precision, ("auto", *DTYPES)),
         refold_leaky=refold,
         jobs=jobs,
     )
@@ -215,7 +217,9 @@ def watch(
     context: Annotated[list[str] | None, typer.Option(help="full or trimmed. Repeatable; trimmed if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Of heads and bootstrap.", min=0, max=2**32 - 1)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; one that training leaves free.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16: about twice as fast on CPU.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="As for `probe`; auto keeps that of the points that are there.")
+    ] = "auto",
     every: Annotated[float, typer.Option(help="Seconds between two looks for a new checkpoint.", min=0.1)] = 30.0,
     jobs: Annotated[
         int | None, typer.Option(help="Processes that fit heads; as many as are worth it here if left out.", min=1)
@@ -232,7 +236,7 @@ def watch(
     one that is removed before it is probed is left out, and the page says so.
     """
     from whisper_aut.constants import CONTEXTS
-    from whisper_aut.probe.embed import PRECISIONS
+    from whisper_aut.model.precision import DTYPES
     from whisper_aut.probe.protocols import PROTOCOL_NAMES
     from whisper_aut.watch import Suite
     from whisper_aut.watch import watch as watch_run
@@ -243,7 +247,7 @@ def watch(
         contexts=[one_of("context", name, CONTEXTS) for name in context or ["trimmed"]],
         seed=seed,
         device=device,
-        precision=one_of("precision", precision, PRECISIONS),
+        precision=one_of("precision", precision, ("auto", *DTYPES)),
         refold_leaky=refold,
         jobs=jobs,
     )

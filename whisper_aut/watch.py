@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from whisper_aut.constants import Context
 from whisper_aut.errors import CheckpointError, ProbeError
 from whisper_aut.export.encoder import export_encoder
 from whisper_aut.files import write_whole
-from whisper_aut.probe.embed import Precision
+from whisper_aut.model.precision import PrecisionChoice, choose_and_say
 from whisper_aut.probe.protocols import ProtocolName
+from whisper_aut.probe.request import check_device
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.probe.run import run_probe
 from whisper_aut.probe.splits import check_task, refold
@@ -40,7 +41,7 @@ class Suite:
     contexts: Sequence[Context] = ("trimmed",)
     seed: int = 0
     device: str = "cpu"
-    precision: Precision = "float32"
+    precision: str = "float32"  # auto: that of the points that are there, else what the device computes faster
     refold_leaky: bool = False
     jobs: int | None = 1  # as for ``run_probe``
 
@@ -55,14 +56,25 @@ class Suite:
             check_task(task)
         return tasks
 
-    def settings(self) -> dict[str, Any]:
+    def choose_precision(self, out_dir: Path) -> PrecisionChoice:
+        """Choose and say the precision of all points; ``auto`` keeps that of a suite that has begun in ``out_dir``.
+
+        Raises:
+            RecipeError: there is no such precision.
+        """
+        begun = (_read_settings(out_dir) or {}).get("precision")
+        if self.precision != "auto" or begun is None:
+            return choose_and_say(self.precision, self.device, command="watch")
+        return replace(choose_and_say(begun, self.device, command="watch"), reason="that of the points before")
+
+    def settings(self, precision: str) -> dict[str, Any]:
         """What a point depends on besides the checkpoint; device and processes are not among it."""
         return {
             "tasks": {task.name: task.clips_sha256 for task in self.load_tasks()},
             "protocols": list(self.protocols),
             "contexts": list(self.contexts),
             "seed": self.seed,
-            "precision": self.precision,
+            "precision": precision,
             "refold": self.refold_leaky,
         }
 
@@ -83,11 +95,14 @@ def watch(run_dir: Path, suite: Suite, *, out_dir: Path, every_sec: float = 30.0
         The page.
 
     Raises:
-        ProbeError: a task that cannot be used, or ``out_dir`` holds results of another run or suite.
+        ProbeError: a device that is not there, a task that cannot be used, or ``out_dir`` holds results of another run
+            or suite.
         CheckpointError: ``once``, and there is no run or no checkpoint.
         BaseModelError: the run's base cannot be loaded.
     """
-    settings = suite.settings()
+    check_device(suite.device)
+    precision = suite.choose_precision(out_dir)
+    settings = suite.settings(precision.name)
     skipped: set[int] = set()
     said_waiting = False
     while True:
@@ -96,7 +111,9 @@ def watch(run_dir: Path, suite: Suite, *, out_dir: Path, every_sec: float = 30.0
         pending = sorted(set(checkpoints) - set(done) - skipped, reverse=True)
         run = _run_json(run_dir)
         if run is not None and pending:
-            if not _probe_checkpoint(run_dir, run, checkpoints[pending[0]], pending[0], suite, settings, out_dir):
+            if not _probe_checkpoint(
+                run_dir, run, checkpoints[pending[0]], pending[0], suite, settings, precision, out_dir
+            ):
                 skipped.add(pending[0])
             finished = _finished(run, _probed_steps(out_dir), skipped)
             _write_page(run, out_dir, skipped, refresh_sec=None if finished else max(1, round(every_sec)))
@@ -123,6 +140,7 @@ def _probe_checkpoint(
     step: int,
     suite: Suite,
     settings: dict[str, Any],
+    precision: PrecisionChoice,
     out_dir: Path,
 ) -> bool:
     """Probe one checkpoint; False where it is gone (training keeps the newest only) or damaged."""
@@ -144,7 +162,7 @@ def _probe_checkpoint(
             seed=suite.seed,
             cache_dir=out_dir / "cache",
             device=suite.device,
-            precision=suite.precision,
+            precision=precision,
             refold_leaky=suite.refold_leaky,
             jobs=suite.jobs,
         )
@@ -170,11 +188,10 @@ def _left_out(step: int, error: Exception) -> bool:
 
 def _claim(out_dir: Path, settings: dict[str, Any]) -> None:
     """The folder belongs to one run and one suite: points of others would stand on the same page as if comparable."""
-    path = out_dir / "watch.json"
-    if not path.is_file():
-        write_whole(path, json.dumps(settings, indent=1) + "\n")
+    found = _read_settings(out_dir)
+    if found is None:
+        write_whole(out_dir / "watch.json", json.dumps(settings, indent=1) + "\n")
         return
-    found = json.loads(path.read_text("utf-8"))
     differing = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
     if differing:
         raise ProbeError(
@@ -182,6 +199,15 @@ def _claim(out_dir: Path, settings: dict[str, Any]) -> None:
             where=str(out_dir),
             remedy="give another --out",
         )
+
+
+def _read_settings(out_dir: Path) -> dict[str, Any] | None:
+    """Of the suite that has begun here; None where none has."""
+    path = out_dir / "watch.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
 
 
 def _identity_of(checkpoint: Path) -> str:

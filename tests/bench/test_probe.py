@@ -9,7 +9,7 @@ import soundfile
 from whisper_aut.bench.head import measure_head, measure_heads
 from whisper_aut.bench.probe import measure_embedding
 from whisper_aut.bench.record import finish
-from whisper_aut.errors import ProbeError
+from whisper_aut.errors import RecipeError
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_both_contexts_take_turns_and_are_judged(task, tmp_path):
 
 
 def test_an_unknown_precision_is_a_users_error(task):
-    with pytest.raises(ProbeError, match="no precision 'fp4'"):
+    with pytest.raises(RecipeError, match="no precision 'fp4'"):
         measure_embedding(task, "logmel", rounds=1, device="cpu", precision="fp4")
 
 

@@ -108,6 +108,11 @@ def test_points_of_another_suite_are_not_put_on_the_same_page(copied_run, task, 
     (out / "steps" / "step-00000004.json").unlink()
     with pytest.raises(ProbeError, match="of another run or suite: seed differ"):
         watch(copied_run, Suite([task], seed=1), out_dir=out, once=True)
+    with pytest.raises(ProbeError, match="of another run or suite: precision differ"):
+        watch(copied_run, Suite([task], precision="bf16"), out_dir=out, once=True)
+    watch(copied_run, Suite([task], precision="auto"), out_dir=out, once=True)
+    (again,) = (out / "steps").iterdir()
+    assert ProbeReport.from_json(again).precision_reason == "that of the points before"
 
 
 def test_once_without_a_checkpoint_is_an_error(task, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import WhisperConfig, WhisperModel
 
-from whisper_aut.errors import AudioError, BaseModelError, ProbeError
+from whisper_aut.errors import AudioError, BaseModelError, ProbeError, RecipeError
+from whisper_aut.model.precision import choose_precision
 from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.probe.run import run_probe
@@ -86,6 +87,32 @@ def test_a_report_holds_what_was_probed_and_reads_back_equal(encoders, rows, wri
         assert comparison.delta == pytest.approx(100 * (comparison.num_gained - comparison.num_lost) / 16)
     captured = capsys.readouterr()
     assert captured.out == "" and "embed tones" in captured.err
+
+
+def test_the_precision_and_why_it_was_taken_are_in_the_results(encoders, rows, write_task, tmp_path, capsys):
+    settings = {"out_dir": tmp_path, "cache_dir": tmp_path / "cache", "protocols": ["xares-knn"]}
+    folder = write_task(rows)
+    chosen = choose_precision("auto", "cpu")
+    report = run_probe(encoders[0], encoders[1:], [folder], precision="auto", **settings)
+    assert (report.precision, report.precision_reason) == (chosen.name, chosen.reason)
+    assert f"probe: precision {chosen.name}: products run at" in capsys.readouterr().err
+    asked = run_probe(encoders[0], encoders[1:], [folder], precision="fp32", **settings)
+    assert (asked.precision, asked.precision_reason) == ("float32", "asked for")
+    with pytest.raises(RecipeError, match="no precision 'int4'"):
+        run_probe("mfcc", ["logmel"], [folder], precision="int4", **settings)
+
+
+def test_results_of_before_precisions_were_recorded_are_read(encoders, rows, write_task, tmp_path):
+    run_probe(
+        encoders[0], encoders[1:], [write_task(rows)], out_dir=tmp_path, cache_dir=tmp_path / "cache",
+        protocols=["xares-knn"],
+    )  # fmt: skip
+    path = tmp_path / "probe.json"
+    old = json.loads(path.read_text())
+    assert old.pop("precision") == "float32" and old.pop("precision_reason") == "asked for"
+    path.write_text(json.dumps(old))
+    found = ProbeReport.from_json(path)
+    assert found.precision is None and found.precision_reason is None
 
 
 def test_even_untrained_encoders_tell_two_tones_apart(encoders, rows, write_task, tmp_path):

@@ -163,11 +163,12 @@ def test_what_is_no_probe_is_told_in_a_line(tmp_path, content, message):
         read_side(tmp_path)
 
 
-def test_other_versions_and_seeds_are_said(files):
+def test_other_versions_seeds_and_precisions_are_said(files):
     a, b = read_side(files[0]), read_side(files[1])
-    changed = b.probe.model_copy(update={"seed": 1, "versions": {"torch": "3"}})
+    changed = b.probe.model_copy(update={"seed": 1, "versions": {"torch": "3"}, "precision": "bfloat16"})
     _, notes = hold_against(a, b._replace(probe=changed), "command")
     assert any("seed of the probe: 0" in note for note in notes) and any("torch: 2" in note for note in notes)
+    assert any("precision of the encoders: not recorded in" in note and "bfloat16 in" in note for note in notes)
 
 
 def test_the_report_names_both_sides_and_closes_the_gate(files, tmp_path):

@@ -78,6 +78,7 @@ def test_the_page_shows_the_numbers_of_every_part(probe_json: Path, run_dir: Pat
         "ab" * 32,
         "2.14.1",
         "seeds training 7, probe 17",
+        "precision of the probe float32: measured to be faster",
         "The data of this demo are synthesised.",
         "jackhammer",
         "17.1",
@@ -115,6 +116,8 @@ def test_names_from_manifests_are_shown_and_never_obeyed(made: ModuleType, run_d
 def test_without_a_run_the_probe_stands_alone_and_says_so(probe_json: Path, tmp_path: Path) -> None:
     page = build(probe_json, None, tmp_path)
     assert "no training run was given" in page.text
+    assert "Seed of the probe: 17. Precision: float32, measured to be faster." in page.text
+    assert "probe precision float32: measured to be faster" in (tmp_path / "report.md").read_text()
     assert "gains 9.9 points on urban10" in page.text
     assert "Training loss" not in page.text and "What it was trained on" not in page.text
 

@@ -26,7 +26,9 @@ def embed(
     encoder: Annotated[str, typer.Option(help="As `probe --base` takes it.")] = "pypi:tiny.en",
     rounds: Annotated[int, typer.Option(help="Both sides take turns this often.", min=1)] = 3,
     device: Annotated[str, _DEVICE] = "cpu",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: what the device computes faster.")
+    ] = "auto",
     out: Annotated[Path | None, _OUT] = None,
 ) -> None:
     """Embedding at the clips' own length against padding every clip to 30 s: clips a second, accuracy, memory."""

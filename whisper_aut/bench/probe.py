@@ -9,16 +9,18 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
+from whisper_aut.model.precision import choose_and_say
 from whisper_aut.probe.arrays import task_arrays
-from whisper_aut.probe.embed import PRECISIONS, StoredLayers, embed
+from whisper_aut.probe.embed import Precision, StoredLayers, embed
 from whisper_aut.probe.encoders.load import load_probed
 from whisper_aut.probe.protocols import PROTOCOLS
+from whisper_aut.probe.request import check_device
 from whisper_aut.probe.splits import rows_tested
 from whisper_aut.probe.statistics import accuracy
 from whisper_aut.probe.tasks.labelled import Task, load_task
@@ -30,15 +32,15 @@ def measure_embedding(folder: Path, spec: str, *, rounds: int, device: str, prec
     them; then all layers in one pass.
 
     Raises:
-        ProbeError: the task or the precision cannot be used.
+        ProbeError: the task cannot be used.
+        RecipeError: there is no such precision.
         BaseModelError: the encoder cannot be loaded.
     """
-    chosen = next((known for known in PRECISIONS if known == precision), None)
-    if chosen is None:
-        raise ProbeError(f"there is no precision '{precision}'", remedy=f"choose from {', '.join(PRECISIONS)}")
     task = load_task(folder)
     if task.metric != "accuracy":
         raise ProbeError("the accuracy of both sides is compared", remedy="give a task with one label a clip")
+    check_device(device)
+    choice = choose_and_say(precision, device, command="bench embed")
     encoder, strict = load_probed(spec), PROTOCOLS["strict"]
     seconds: dict[Context, list[float]] = {context: [] for context in CONTEXTS}
     last: dict[Context, np.ndarray] = {}
@@ -48,7 +50,7 @@ def measure_embedding(folder: Path, spec: str, *, rounds: int, device: str, prec
             begun_sec = time.monotonic()
             found = embed(
                 encoder, task, context, poolings=[strict.pooling], cache_dir=Path(cache),
-                layers=layers, device=device, precision=chosen,
+                layers=layers, device=device, precision=cast(Precision, choice.name),
             )  # fmt: skip
             taken_sec = time.monotonic() - begun_sec
             last[context] = found.features(strict.pooling)
@@ -63,7 +65,8 @@ def measure_embedding(folder: Path, spec: str, *, rounds: int, device: str, prec
         "clips": len(task.clips),
         "mean clip, s": float(np.mean([clip.duration_sec for clip in task.clips])),
         "device": device,
-        "precision": precision,
+        "precision": choice.name,
+        "precision, why": choice.reason,
     }
     for context in CONTEXTS:
         numbers[f"{context}: clips/s by round"] = [len(task.clips) / taken for taken in seconds[context]]

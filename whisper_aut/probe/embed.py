@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from whisper_aut.probe.tasks.labelled import LabelledClip, Task
 from whisper_aut.progress import Progress
 
 Precision = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 StoredLayers = Literal["last", "all"]
 
 POOLING_VERSION = 2  # any change of what a stored vector means counts this up and empties every cache
@@ -50,15 +49,14 @@ class Embeddings:
     num_layers: int
 
     def features(self, pooling: Pooling, layer: int | None = None) -> np.ndarray:
-        """One layer's vectors, float32 [N, D], in memory; None is the last. An encoder of one layer has no choice."""
-        return np.array(self.mapped(pooling, layer))  # a copy: what lies on the disk may be replaced
+        """A copy of one layer's vectors in memory: what lies on the disk may be replaced. See ``mapped``."""
+        return np.array(self.mapped(pooling, layer))
 
     def mapped(self, pooling: Pooling, layer: int | None = None) -> np.ndarray:
-        """Return the same, not copied."""
-        array = self.stored[pooling]
+        """One layer's vectors, float32 [N, D], not copied; None is the last. An encoder of one layer has no choice."""
         index = -1 if layer is None or self.num_layers == 1 else layer
-        assert index == -1 or array.shape[1] == self.num_layers, f"layer {layer} was not embedded"
-        return array[:, index]
+        assert index == -1 or self.stored[pooling].shape[1] == self.num_layers, f"layer {layer} was not embedded"
+        return self.stored[pooling][:, index]
 
     def all_layers(self, pooling: Pooling) -> np.ndarray:
         """float32 [N, K, D], not copied."""
@@ -157,8 +155,7 @@ def _compute(
 ) -> dict[Pooling, np.ndarray]:
     encoder.to(device)
     kind = torch.device(device).type
-    cut = num_cut(task, encoder.window_sec)
-    note = f"first {encoder.window_sec:g} s of {cut} longer clips" if cut else ""
+    note = f"first {encoder.window_sec:g} s of {cut} longer clips" if (cut := num_cut(task, encoder.window_sec)) else ""
     progress = Progress(f"embed {task.name}, {context}, {encoder.name}", len(task.clips), unit="clips")
     finite = np.ones(len(task.clips), dtype=bool)
     with ExitStack() as files:

@@ -183,6 +183,10 @@ class ProbeReport(Record):
     command: str
     versions: dict[str, str] = Field(description="Package name to version, with python and whisper-aut")
     seed: int
+    precision: str | None = Field(
+        default=None, description="Arithmetic of the encoders: float32 or bfloat16; None: not recorded"
+    )
+    precision_reason: str | None = Field(default=None, description="Why it was taken")
 
     @model_validator(mode="after")
     def _check_encoders(self) -> ProbeReport:

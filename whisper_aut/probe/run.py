@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from whisper_aut import __version__
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import write_whole
+from whisper_aut.model.precision import PrecisionChoice, choose_and_say
 from whisper_aut.probe import layers, predict
 from whisper_aut.probe.arrays import task_arrays
 from whisper_aut.probe.compare import compare, task_result
@@ -80,7 +82,7 @@ def run_probe(
     seed: int = 0,
     cache_dir: Path,
     device: str = "cpu",
-    precision: Precision = "float32",
+    precision: str | PrecisionChoice = "float32",
     refold_leaky: bool = False,
     jobs: int | None = 1,
     command: str | None = None,
@@ -101,7 +103,8 @@ def run_probe(
         seed: of heads, inner folds, resampling and random weights.
         cache_dir: of embeddings; safe to share between encoders, tasks and runs.
         device: of the encoders and of large heads: 'cpu' or 'cuda'.
-        precision: of the encoder; bfloat16 is autocast.
+        precision: of the encoders: float32; bfloat16, which is autocast; auto for the one that is faster here; or a
+            choice that was made before, for whatever reason it gives.
         refold_leaky: deal the folds of a task anew by group where a group stands in several; refused otherwise.
         jobs: processes that fit heads, one thread each; 1 for this one alone, None for as many as are worth it here.
             The numbers do not depend on it.
@@ -114,6 +117,7 @@ def run_probe(
         BaseModelError: an encoder that cannot be loaded.
         AudioError: a clip that cannot be read.
         LoaderLost: one of the processes was killed.
+        RecipeError: there is no such precision.
     """
     chosen = [
         (variant(protocol, statistic=pooling, layer=layer), context)
@@ -126,7 +130,9 @@ def run_probe(
     check_spec(base)
     check_device(device)
     check_folder(out_dir)
-    plan = _Plan(tuple(loaded), tuple(chosen), layers_at, cache_dir, device, precision, seed)
+    if isinstance(precision, str):
+        precision = choose_and_say(precision, device, command="probe")
+    plan = _Plan(tuple(loaded), tuple(chosen), layers_at, cache_dir, device, cast(Precision, precision.name), seed)
     heads = {(task.name, protocol): protocol.fits(task_arrays(task), seed) for task in loaded for protocol, _ in chosen}
     with Workers(choose_jobs(jobs, _work_sec(heads, plan, 1 + len(encoders))), predict.__name__) as workers:
         workers.start()  # they import what they need while clips are embedded
@@ -145,6 +151,8 @@ def run_probe(
             **{package: importlib.metadata.version(package) for package in PACKAGES},
         },
         seed=seed,
+        precision=precision.name,
+        precision_reason=precision.reason,
     )
     _write(out_dir / "probe.json", report.to_json())
     return report

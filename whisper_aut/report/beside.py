@@ -85,7 +85,13 @@ def hold_against(a: Side, b: Side, command: str) -> tuple[ProbeReport, list[str]
     base = a.encoder.model_copy(update={"role": "base"})
     adapted = b.encoder.model_copy(update={"role": "adapted"})
     probe = ProbeReport(
-        encoders=[base, adapted], tasks=tasks, command=command, versions=b.probe.versions, seed=b.probe.seed
+        encoders=[base, adapted],
+        tasks=tasks,
+        command=command,
+        versions=b.probe.versions,
+        seed=b.probe.seed,
+        precision=b.probe.precision,
+        precision_reason=b.probe.precision_reason,
     )
     return probe, notes
 
@@ -129,6 +135,7 @@ def _differences(a: Side, b: Side) -> list[str]:
     """What else differs between the two files and may move a number."""
     found: Sequence[tuple[str, object, object]] = [
         ("seed of the probe", a.probe.seed, b.probe.seed),
+        ("precision of the encoders", a.probe.precision or "not recorded", b.probe.precision or "not recorded"),
         *(
             (name, a.probe.versions.get(name), b.probe.versions.get(name))
             for name in sorted({*a.probe.versions, *b.probe.versions})

@@ -287,6 +287,7 @@ def _hashes(report: Report) -> str:
     facts += [f"{task.name} clips {task.clips_sha256}" for task in probe.tasks]
     facts += [f"{name} {version} (probe)" for name, version in probe.versions.items()]
     facts.append(f"probe seed {probe.seed}")
+    facts += [f"probe precision {probe.precision}: {probe.precision_reason}"] if probe.precision else []
     if report.run and (info := report.run.info):
         facts += [f"{name} {version} (training)" for name, version in info.versions.items()]
         facts += [f"machine {name}: {value}" for name, value in info.machine.items()]
