@@ -140,7 +140,12 @@ def test_weights_that_sum_to_one_but_for_rounding_are_fine(write):
     [
         ("  lr: 3e-5", "  lr: fast", 13, "train.lr: Input should be a valid number"),
         ("  lr: 3e-5", "  lr: -1", 13, "train.lr: Input should be greater than 0 (found -1)"),
-        ("  lr: 3e-5", "  precision: fp16", 13, "train.precision: Input should be 'auto', 'bf16' or 'fp32' (found 'fp16')"),
+        (
+            "  lr: 3e-5",
+            "  precision: fp16",
+            13,
+            "train.precision: Input should be 'auto', 'bf16' or 'fp32' (found 'fp16')",
+        ),
         ("  steps: 10", "  steps: 0", 12, "train.steps: "),
         ("      weight: 0.1\n", "", 7, "data.mixture.environment.weight: is missing"),
         ("[environment.jsonl]", "[]", 9, "data.mixture.environment.manifests: "),

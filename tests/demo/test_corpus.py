@@ -60,7 +60,7 @@ def test_the_training_manifests_load_and_state_what_the_files_hold(corpus):
             assert (clip.domain, clip.license, clip.language) == (domain, "generated", "en")
             assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
             assert clip.duration_sec == pytest.approx(info.frames / 16000)
-            assert 1.0 <= clip.duration_sec <= 6.01 and len(clip.text) > 10
+            assert 1.0 <= clip.duration_sec <= 6.01 and len(clip.text) > 5 and clip.text.endswith((".", "!", "?"))
 
 
 def test_probing_rows_are_balanced_over_classes_and_carry_folds(corpus, tmp_path):

@@ -154,7 +154,7 @@ def piece_caption(draw: Draw, piece: Piece) -> str:
     style = draw.choice([f"{piece.style} music", f"{_article(piece.style)} {piece.style} piece", f"{piece.style}"])
     players = _players(draw, piece)
     if draw.chance(_TERSE):
-        return _sentence(style)
+        return _sentence(f"{piece.style} music")
     if draw.chance(0.5):
         lead = f"{_article(speed)} {speed} {piece.style} {draw.choice(['track', 'tune', 'piece', 'instrumental'])}"
         return _sentence(lead, mode, f"with {players}", piece.recording)
