@@ -21,7 +21,7 @@ from whisper_aut.errors import CheckpointError, ProbeError
 from whisper_aut.export.encoder import export_encoder
 from whisper_aut.files import write_whole
 from whisper_aut.model.precision import PrecisionChoice, choose_and_say
-from whisper_aut.probe.protocols import ProtocolName
+from whisper_aut.probe.names import ProtocolName
 from whisper_aut.probe.request import check_device
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.probe.run import run_probe

@@ -13,8 +13,9 @@ from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.encoders.base import Pooling
 from whisper_aut.probe.heads import C_GRID, fit_predict_linear
 from whisper_aut.probe.heads_xares import fit_predict_normed, predict_neighbours
+from whisper_aut.probe.names import DEFAULT_PROTOCOLS, PROTOCOL_NAMES, parse_layer
 from whisper_aut.probe.predict import NUM_SEEDS
-from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, PROTOCOL_NAMES, PROTOCOLS, parse_layer, variant
+from whisper_aut.probe.protocols import PROTOCOLS, variant
 from whisper_aut.probe.ranking import mean_average_precision
 from whisper_aut.probe.statistics import bootstrap_interval
 

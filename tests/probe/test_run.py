@@ -6,7 +6,8 @@ from transformers import WhisperConfig, WhisperModel
 
 from whisper_aut.errors import AudioError, BaseModelError, ProbeError, RecipeError
 from whisper_aut.model.precision import choose_precision
-from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS
+from whisper_aut.probe.names import PROTOCOL_NAMES
+from whisper_aut.probe.protocols import PROTOCOLS
 from whisper_aut.probe.results import ProbeReport
 from whisper_aut.probe.run import run_probe
 

@@ -18,8 +18,9 @@ from whisper_aut.machine import free_memory_bytes, usable_cores
 from whisper_aut.probe import predict
 from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.fits import ProtocolFits, predict_all
+from whisper_aut.probe.names import PROTOCOL_NAMES
 from whisper_aut.probe.packed import pack, unpack
-from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, variant
+from whisper_aut.probe.protocols import PROTOCOLS, variant
 from whisper_aut.probe.workers import Workers, choose_jobs
 
 NUM_CLIPS, NUM_CLASSES = 160, 4

@@ -16,7 +16,8 @@ from whisper_aut.probe import predict
 from whisper_aut.probe.arrays import TaskArrays
 from whisper_aut.probe.fits import predict_all
 from whisper_aut.probe.logistic import LogisticPath
-from whisper_aut.probe.protocols import PROTOCOLS, ProtocolName
+from whisper_aut.probe.names import ProtocolName
+from whisper_aut.probe.protocols import PROTOCOLS
 from whisper_aut.probe.workers import Workers
 from whisper_aut.train.environment import peak_memory_gb
 

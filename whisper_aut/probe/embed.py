@@ -24,7 +24,8 @@ from torch import Tensor
 from whisper_aut.constants import FRAMES_PER_SEC, Context
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.errors import AudioError, ProbeError
-from whisper_aut.probe.encoders.base import Pooling, ProbedEncoder, Statistic
+from whisper_aut.probe.encoders.base import Pooling, ProbedEncoder
+from whisper_aut.probe.names import Statistic
 from whisper_aut.probe.tasks.labelled import LabelledClip, Task
 from whisper_aut.progress import Progress
 

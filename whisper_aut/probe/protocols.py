@@ -8,7 +8,6 @@ looking into an encoder: another pooling or layer makes another protocol, and it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,17 +16,13 @@ from whisper_aut.errors import ProbeError
 from whisper_aut.probe import heads_xares as xares
 from whisper_aut.probe import predict
 from whisper_aut.probe.arrays import TaskArrays
-from whisper_aut.probe.encoders.base import Pooling, Statistic
+from whisper_aut.probe.encoders.base import Pooling
 from whisper_aut.probe.few_shot import NUM_DRAWS, NUM_SHOTS, C
 from whisper_aut.probe.fits import ListFits, Predictions, predict_all
 from whisper_aut.probe.heads import BATCH_CLIPS, C_GRID, LR, NUM_EPOCHS
+from whisper_aut.probe.names import Layer, ProtocolName, Statistic
 from whisper_aut.probe.splits import NUM_INNER_FOLDS
 from whisper_aut.probe.workers import Workers
-
-ProtocolName = Literal["paper", "strict", "xares", "xares-knn", "few-shot"]
-PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
-DEFAULT_PROTOCOLS: tuple[ProtocolName, ...] = ("paper", "strict")
-Layer = int | Literal["last", "weighted"]
 
 
 @dataclass(frozen=True)
@@ -82,19 +77,6 @@ def variant(protocol: Protocol, *, statistic: Statistic | None = None, layer: La
     if not parts:
         return protocol
     return replace(protocol, name=f"{protocol.name} [{', '.join(parts)}]", pooling=pooling, layer=chosen)
-
-
-def parse_layer(text: str) -> Layer:
-    """``last``, ``weighted``, or a number from 0.
-
-    Raises:
-        ProbeError: none of these.
-    """
-    if text in {"last", "weighted"}:
-        return "last" if text == "last" else "weighted"
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise ProbeError(f"there is no layer '{text}'", remedy="give last, weighted, all, or a number from 0")
 
 
 _EVERY_FOLD = "every official fold is the test once"

@@ -11,8 +11,9 @@ import torch
 
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import ProbeError
-from whisper_aut.probe.encoders.load import check_spec
-from whisper_aut.probe.protocols import PROTOCOL_NAMES, PROTOCOLS, Protocol, ProtocolName
+from whisper_aut.probe.encoders.spec import check_spec
+from whisper_aut.probe.names import PROTOCOL_NAMES, ProtocolName
+from whisper_aut.probe.protocols import PROTOCOLS, Protocol
 from whisper_aut.probe.splits import check_task, refold
 from whisper_aut.probe.tasks.labelled import Task
 from whisper_aut.probe.tasks.registry import load_all

@@ -20,10 +20,12 @@ from whisper_aut.probe import layers, predict
 from whisper_aut.probe.arrays import task_arrays
 from whisper_aut.probe.compare import compare, task_result
 from whisper_aut.probe.embed import Embeddings, Precision, embed, num_cut
-from whisper_aut.probe.encoders.base import Kind, ProbedEncoder, Statistic
-from whisper_aut.probe.encoders.load import check_spec, load_probed, role_of
+from whisper_aut.probe.encoders.base import Kind, ProbedEncoder
+from whisper_aut.probe.encoders.load import load_probed, role_of
+from whisper_aut.probe.encoders.spec import check_spec
 from whisper_aut.probe.fits import ProtocolFits, predict_all
-from whisper_aut.probe.protocols import DEFAULT_PROTOCOLS, Layer, Protocol, ProtocolName, variant
+from whisper_aut.probe.names import DEFAULT_PROTOCOLS, Layer, ProtocolName, Statistic
+from whisper_aut.probe.protocols import Protocol, variant
 from whisper_aut.probe.request import (
     check_device,
     check_encoders,

@@ -8,14 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from whisper_aut.constants import SAMPLE_RATE, WINDOW_SEC, Context
+from whisper_aut.probe.names import Statistic
 
-Statistic = Literal["mean", "mean+std", "max"]
-STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 Positions = Literal["all", "real"]
 
 

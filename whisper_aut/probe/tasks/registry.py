@@ -77,6 +77,22 @@ def load_all(specs: Sequence[Path | str], data_root: Path | None) -> list[Task]:
     return tasks
 
 
+def check_named(specs: Sequence[Path | str]) -> None:
+    """Check that ``--task`` names folders with a manifest, or benchmarks; their clips are not read.
+
+    Raises:
+        ProbeError: one is neither.
+    """
+    for spec in specs:
+        folder = Path(spec)
+        if (folder / MANIFEST_NAME).is_file():
+            continue
+        if isinstance(spec, Path) or os.sep in spec or (folder.is_dir() and spec not in BENCHMARKS):
+            load_task(folder)  # which says what is missing
+        else:
+            find_benchmark(spec)
+
+
 def load(spec: Path | str, data_root: Path | None) -> Task:
     """The task that ``--task`` names: a folder with a labelled manifest, or a benchmark under the data root.
 
