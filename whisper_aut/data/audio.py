@@ -10,12 +10,12 @@ import numpy.typing as npt
 import soxr
 
 from whisper_aut.constants import SAMPLE_RATE
+from whisper_aut.data.channels import MAX_CHANNELS, Channels, mixed
 from whisper_aut.data.containers.layout import SHORT_BY_SEC, DecodingError, Frames, Reader
 from whisper_aut.data.containers.read import AudioInfo, SndfileReader, audio_info, open_audio, reopen_examined
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.errors import AudioError
 
-MAX_CHANNELS = 32
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 2_000, 384_000  # Hz
 MAX_FILE_SEC = 7 * 24 * 3600  # a week: longer than any recording, shorter than a forged header
 MAX_DECODED_BYTES = 256 * 2**20  # of the wanted segment in float32, all channels
@@ -31,8 +31,9 @@ def read_waveform(
     duration_sec: float | None = None,
     clip_id: str = "",
     sample_rate: int = SAMPLE_RATE,
+    channels: Channels = (),
 ) -> npt.NDArray[np.float32]:
-    """Samples [S] of one segment of ``source``, 16 kHz, channels averaged, full scale 1; only the segment is decoded.
+    """Samples [S] of one segment of ``source``, 16 kHz, one channel, full scale 1; only the segment is decoded.
 
     Args:
         source: a file, or bytes of one: WAV, FLAC, Ogg Vorbis or Opus, MP3 and whatever else libsndfile reads; m4a,
@@ -41,6 +42,7 @@ def read_waveform(
         duration_sec: its length, or None for all that follows; S is at most ``num_samples_of(duration_sec)``.
         clip_id: named in errors.
         sample_rate: Hz of the samples; Whisper knows 16 kHz only, other encoders have their own.
+        channels: of the file that are averaged, from 0; none: all.
 
     Raises:
         AudioError: missing, not audio, damaged, empty, shorter than declared, not finite or over a limit; or FFmpeg is
@@ -49,8 +51,8 @@ def read_waveform(
     """
     where = f"clip {clip_id}: {source}" if clip_id else str(source)
     frames, rate = read_frames(source, where, offset_sec, duration_sec)
-    mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
-    _check_values(mono, where)
+    mono = mixed(frames, channels, where)
+    check_values(mono, where)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if duration_sec is not None:
@@ -192,7 +194,12 @@ def _check_length(num_read: int, num_wanted: int, rate: int, where: str) -> None
         )
 
 
-def _check_values(mono: npt.NDArray[np.float32], where: str) -> None:
+def check_values(mono: npt.NDArray[np.float32], where: str) -> None:
+    """Refuse samples [S] that no recording has.
+
+    Raises:
+        AudioError: one is not finite, or far beyond full scale.
+    """
     peak = float(np.maximum(mono.max(), -mono.min()))  # NaN and infinity come through all three
     if not np.isfinite(peak):
         raise AudioError("the audio holds values that are not finite", where=where, remedy="replace the file")

@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from whisper_aut.constants import SAMPLE_RATE
+from whisper_aut.data.channels import CHANNEL
 from whisper_aut.errors import ManifestError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # from 2 on channels are read
 CODED = ("domain", "source", "language", "split", "license")
 CHUNK_ROWS = 1_000_000
 _TEXT_SCHEMA = pa.schema(
@@ -45,7 +46,8 @@ class ClipTable:
 
     Attributes:
         texts: Arrow table of id, audio, text, offset_sec and duration_sec.
-        numbers: array [N] by name: num_samples, text_bytes, id_hash, line, and codes of the columns ``CODED``.
+        numbers: array [N] by name: num_samples, text_bytes, id_hash, line, and codes of the columns ``CODED``, and of
+            ``channel`` where a row names one.
         values: what the codes of a column stand for.
         fingerprint: SHA-256 of the manifest's file, in hex.
         files: that the columns of numbers are mapped from; None in memory.
@@ -71,7 +73,7 @@ class ClipTable:
     def _part(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         if self.files is None:
             return self.numbers[name][start:stop]
-        dtype = np.dtype(_NUMBERS[name])
+        dtype = _dtype(name)
         size = dtype.itemsize
         # By descriptor: the folder may be gone by now, its files are not as long as somebody has them open.
         return np.frombuffer(os.pread(self.files[name].fileno(), (stop - start) * size, start * size), dtype)
@@ -87,15 +89,19 @@ class TableWriter:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._num_rows = 0
-        self._values: dict[str, dict[str, int]] = {name: {} for name in CODED}
+        self._values: dict[str, dict[str, int]] = {name: {} for name in (*CODED, CHANNEL)}
         self._batches: list[pa.RecordBatch] = []
         self._parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _NUMBERS}
         if folder is not None:
             self._texts = pa.ipc.new_file(str(folder / _TEXTS), _TEXT_SCHEMA)
             self._files = {name: (folder / name).open("wb") for name in _NUMBERS}
 
-    def add(self, batch: pa.RecordBatch, lines: npt.NDArray[np.int64]) -> None:
+    def add(
+        self, batch: pa.RecordBatch, lines: npt.NDArray[np.int64], channels: list[str | None] | None = None
+    ) -> None:
         """Append rows; null and impossible values become empty ones, since their problems are listed elsewhere.
+
+        The column of channels is there from the first row on that names one: most manifests have none.
 
         Raises:
             ManifestError: a column of few values has too many.
@@ -112,6 +118,11 @@ class TableWriter:
             "id_hash": id_hashes(texts["id"].to_pylist()),
             "line": lines,
         } | {name: self._codes(name, batch[name]) for name in CODED}
+        if channels is not None and (self._values[CHANNEL] or any(channels)):
+            self._begin_channels()
+            numbers[CHANNEL] = self._codes(CHANNEL, pa.array(channels, pa.large_string()))
+        elif self._values[CHANNEL]:
+            numbers[CHANNEL] = np.zeros(batch.num_rows, np.uint16)
         if self._folder is None:
             self._batches.append(texts)
             for name, part in numbers.items():
@@ -119,16 +130,16 @@ class TableWriter:
         else:
             self._texts.write_batch(texts)
             for name, part in numbers.items():
-                part.astype(_NUMBERS[name], copy=False).tofile(self._files[name])
+                part.astype(_dtype(name), copy=False).tofile(self._files[name])
         self._num_rows += batch.num_rows
 
     def finish(self, fingerprint: str, origin: dict[str, Any] | None = None) -> ClipTable:
         """The table; in a folder, ``index.json`` with ``origin`` makes it whole."""
-        values = {name: tuple(known) for name, known in self._values.items()}
+        values = {name: tuple(known) for name, known in self._values.items() if known or name != CHANNEL}
         if self._folder is None:
             numbers = {
-                name: np.concatenate([np.empty(0, dtype), *self._parts[name]]).astype(dtype, copy=False)
-                for name, dtype in _NUMBERS.items()
+                name: np.concatenate([np.empty(0, _dtype(name)), *parts]).astype(_dtype(name), copy=False)
+                for name, parts in self._parts.items()
             }
             return ClipTable(pa.Table.from_batches(self._batches, _TEXT_SCHEMA), numbers, values, fingerprint)
         self.close()
@@ -145,6 +156,18 @@ class TableWriter:
             self._texts.close()
             for file in self._files.values():
                 file.close()
+
+    def _begin_channels(self) -> None:
+        """The column, with no channel for the rows before."""
+        if self._values[CHANNEL]:
+            return
+        self._values[CHANNEL][""] = 0
+        before = np.zeros(self._num_rows, np.uint16)
+        if self._folder is None:
+            self._parts[CHANNEL] = [before]
+        else:
+            self._files[CHANNEL] = (self._folder / CHANNEL).open("wb")
+            before.tofile(self._files[CHANNEL])
 
     def _codes(self, name: str, column: pa.Array) -> npt.NDArray[np.uint16]:
         encoded = pc.fill_null(column, "").dictionary_encode()
@@ -172,15 +195,21 @@ def open_table(folder: Path, origin: dict[str, Any] | None) -> ClipTable:
     num_rows = int(index["num_rows"])
     numbers: dict[str, npt.NDArray[Any]] = {}
     files: dict[str, BinaryIO] = {}
-    for name, dtype in _NUMBERS.items():
-        if (folder / name).stat().st_size != num_rows * np.dtype(dtype).itemsize:
+    for name in (*_NUMBERS, *({CHANNEL} & set(index["values"]))):
+        dtype = _dtype(name)
+        if (folder / name).stat().st_size != num_rows * dtype.itemsize:
             raise ValueError(f"column {name} is not whole")
         files[name] = (folder / name).open("rb")
         numbers[name] = np.memmap(files[name], dtype, "r") if num_rows else np.empty(0, dtype)
     if texts.num_rows != num_rows:
         raise ValueError("the texts are not whole")
-    values = {name: tuple(index["values"][name]) for name in CODED}
+    values = {name: tuple(known) for name, known in index["values"].items()}
     return ClipTable(texts, numbers, values, str(index["fingerprint"]), files)
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    found: np.dtype[Any] = np.dtype(_NUMBERS.get(name, np.uint16))
+    return found
 
 
 def id_hashes(ids: Iterable[str | None]) -> npt.NDArray[np.uint64]:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from whisper_aut.constants import HOP_LENGTH, IGNORE_LABEL, MAX_TOKENS, Domain, context_frames
 from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import TextEncoder
+from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
 from whisper_aut.data.manifest import Clip
 from whisper_aut.data.overlay import Overlay, joined_text, overlaid
 from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
@@ -337,7 +338,11 @@ def _received(items: Iterator[Batch | WhisperAutError], workers: Collection[Base
 
 def _waveform(pool: Pool, row: int, clip: Clip) -> npt.NDArray[np.float32]:
     return read_waveform(
-        pool.audio_source(row), offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id
+        pool.audio_source(row),
+        offset_sec=clip.offset_sec,
+        duration_sec=clip.duration_sec,
+        clip_id=clip.id,
+        channels=clip.channels,
     )
 
 
@@ -364,8 +369,10 @@ def _padded(rows: Sequence[Any], fill: float, dtype: torch.dtype, length: int | 
 
 def _unreadable(lost: Sequence[QuarantineEntry]) -> ManifestError:
     first = lost[0]
+    advice = ffmpeg_advice([first.reason])
     return ManifestError(
         f"clip after clip is unreadable: {len(lost)} in a row, the first is {first.id}: {first.reason}",
         where=first.where,
-        remedy="check that the audio lies where the manifest says, with `whisper-aut manifest validate --check-audio`",
+        remedy=advice
+        or "check that the audio lies where the manifest says, with `whisper-aut manifest validate --check-audio`",
     )

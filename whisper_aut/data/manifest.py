@@ -1,8 +1,10 @@
 """A manifest: a table of clips, JSONL or Parquet, checked row by row before anything uses it.
 
 Columns: ``id``, ``audio``, ``offset_sec``, ``duration_sec``, ``text``, ``domain`` are required; ``source`` (else the
-file's name), ``language`` (else en), ``split`` (else train) and ``license`` (else unknown) are optional; others are
-ignored. ``audio`` is a path relative to the manifest's folder, which it may not leave, an absolute path, a URL, or a
+file's name), ``language`` (else en), ``split`` (else train), ``license`` (else unknown) and ``channel`` (else all of
+them, mixed) are optional; others are ignored.
+
+``audio`` is a path relative to the manifest's folder, which it may not leave, an absolute path, a URL, or a
 member of a tar shard (whisper_aut/data/locate.py).
 
 A large manifest is read and checked once; its columns are kept in a cache and mapped from there.
@@ -20,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whisper_aut.constants import Domain
+from whisper_aut.data.channels import CHANNEL, Channels, from_text
 from whisper_aut.data.clip_table import CODED, ClipTable, TableWriter
 from whisper_aut.data.locate import AudioSource, locate
 from whisper_aut.data.row_checks import Problem
@@ -49,6 +52,7 @@ class Clip:
     language: str
     split: str
     license: str
+    channels: Channels = ()  # of the file that are mixed; none: all
 
 
 class Manifest:
@@ -71,7 +75,12 @@ class Manifest:
         """The clip in ``row``."""
         texts = {name: self.table.texts[name][row].as_py() for name in self.table.texts.column_names}
         coded = {name: self.table.values[name][self.table.numbers[name][row]] for name in CODED}
-        return Clip(**texts, **coded)
+        return Clip(**texts, **coded, channels=self.channels(row))
+
+    def channels(self, row: int) -> Channels:
+        """The channels that ``row`` names; none where it is the mix of all."""
+        codes = self.table.numbers.get(CHANNEL)
+        return () if codes is None else from_text(self.table.values[CHANNEL][codes[row]])
 
     def clips(self) -> Iterator[Clip]:
         """All clips in order, many rows at once out of their columns."""
@@ -83,7 +92,8 @@ class Manifest:
                 [self.table.values[name][code] for code in self.table.numbers[name][first:stop].tolist()]
                 for name in CODED
             ]
-            names = (*batch.schema.names, *CODED)
+            names = (*batch.schema.names, *CODED, "channels")
+            coded.append([self.channels(row) for row in range(first, stop)])
             yield from (Clip(**dict(zip(names, row, strict=True))) for row in zip(*texts, *coded, strict=True))
             first = stop
 
@@ -159,7 +169,7 @@ def _read(path: Path, folder: Path | None, origin: dict[str, Any] | None) -> tup
     try:
         for rows in stream_rows(path):
             problems += rows.problems
-            writer.add(rows.batch, rows.lines)
+            writer.add(rows.batch, rows.lines, rows.channels)
         table = writer.finish(file_sha256(path), origin)
     finally:
         writer.close()

@@ -56,12 +56,16 @@ def text_histogram() -> Histogram:
 
 @dataclass
 class ManifestCounts:
-    """Sums over rows; ``tokens`` stays None where the rows do not say their number."""
+    """Sums over rows; ``tokens`` stays None where the rows do not say their number.
+
+    ``mixed_channels`` counts clips of files with several channels that name none: they are the mix of all.
+    """
 
     clips: int = 0
     seconds: float = 0.0
     text_chars: int = 0
     tokens: int | None = None
+    mixed_channels: int = 0
     tallies: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {name: {} for name in TALLIED})
     durations: Histogram = field(default_factory=duration_histogram)
     texts: Histogram = field(default_factory=text_histogram)
@@ -79,6 +83,8 @@ class ManifestCounts:
         self.texts.add(chars)
         if "num_tokens" in table.schema.names:
             self.tokens = (self.tokens or 0) + int(pc.sum(table["num_tokens"]).as_py() or 0)
+        if "unnamed" in table.schema.names:
+            self.mixed_channels += int(pc.sum(table["unnamed"]).as_py() or 0)
         for name in TALLIED:
             if name in table.schema.names:
                 self._tally(name, table[name], table["duration_sec"])
@@ -100,6 +106,7 @@ class ManifestCounts:
             "hours": self.seconds / 3600,
             "tokens": self.tokens,
             "text_chars": self.text_chars,
+            "mixed_channels": self.mixed_channels,
             **{f"{name}s": _by_clips(self.tallies[name]) for name in TALLIED},
             "duration_histogram": self.durations.as_dict(),
             "text_histogram": self.texts.as_dict(),

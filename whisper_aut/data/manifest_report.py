@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from whisper_aut.constants import MAX_TOKENS, SAMPLE_RATE, WINDOW_SEC, Domain
-from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.audio import check_values, read_frames
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer, too_long_text
+from whisper_aut.data.channels import differing, mixed
 from whisper_aut.data.manifest import Clip, Manifest, load_manifest, read_manifest
 from whisper_aut.data.manifest_counts import Histogram, duration_histogram, text_histogram
 from whisper_aut.data.row_checks import Problem
@@ -63,6 +64,7 @@ def validate_manifest(
     """
     text_encoder = TextEncoder(load_tokenizer(tokenizer_dir), prompts) if tokenizer_dir else None
     manifest, problems = read_manifest(path)
+    num_differing = 0
     broken = {problem.where for problem in problems}  # a row that is wrong already is not looked at again
     clips = track(manifest.clips(), f"validate {path.name}", total=len(manifest), unit="clips", enabled=show_progress)
     for row, clip in enumerate(clips):
@@ -74,7 +76,9 @@ def validate_manifest(
             break
         found = [_audio_length_problem(clip), _text_problem(clip, text_encoder), _path_problem(manifest, row)]
         if check_audio and found[2] is None:
-            found.append(_audio_problem(manifest, row, clip))
+            problem, differ = _audio_problem(manifest, row, clip)
+            found.append(problem)
+            num_differing += differ
         problems += [Problem(manifest.where(row), field, clip.id, text) for field, text in filter(None, found)]
     problems.sort(key=lambda problem: int(problem.where.rpartition(":")[2]))
     summary = {
@@ -84,6 +88,7 @@ def validate_manifest(
         "hours": int(manifest.table.numbers["num_samples"].sum(dtype=np.int64)) / SAMPLE_RATE / 3600,
         "audio_checked": check_audio,
         "tokens_counted": text_encoder is not None,
+        **({"channels_differ": num_differing} if check_audio else {}),
         "problems": len(problems),
         "problems_by_field": dict(Counter(problem.field for problem in problems)),
     }
@@ -153,13 +158,26 @@ def _path_problem(manifest: Manifest, row: int) -> tuple[str, str] | None:
     return "audio", f"there is no shard {source.place}"
 
 
-def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[str, str] | None:
-    source = manifest.audio_source(row)
+def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[tuple[str, str] | None, bool]:
+    """What is wrong with the clip's audio, and whether it mixes channels that differ without being told to.
+
+    A caption speaks of all that is heard, and music is recorded so; under a transcript a second voice is wrong.
+    """
+    where = f"clip {clip.id}"
     try:
-        read_waveform(source, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
+        frames, _ = read_frames(manifest.audio_source(row), where, clip.offset_sec, clip.duration_sec)
+        check_values(mixed(frames, clip.channels, where), where)
     except AudioError as error:
-        return "audio", f"{error.what} ({clip.audio})"
-    return None
+        return ("audio", f"{error.what} ({clip.audio})"), False
+    correlation = None if clip.channels else differing(frames)
+    if correlation is None or clip.domain != "speech":
+        return None, correlation is not None
+    every = list(range(frames.shape[1]))
+    what = (
+        f"the row names none of the file's {len(every)} channels, and they differ (correlation {correlation:.2f}): "
+        f"write the channel's number from 0, or {every} where all of them together are meant"
+    )
+    return ("channel", what), True
 
 
 def _tally(manifests: Sequence[Manifest], column: str, durations: npt.NDArray[np.float64]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from whisper_aut.constants import WINDOW_SEC
 from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.channels import CHANNEL, parse_channel
 from whisper_aut.data.histogram_svg import page
 from whisper_aut.data.locate import locate
 from whisper_aut.data.manifest_stream import num_rows, read_pieces
@@ -92,11 +93,16 @@ def _player(row: dict[str, Any], where: str, folder: Path) -> Markup:
     missing = [name for name in ("audio", "offset_sec", "duration_sec") if row[name] is None]
     if missing:
         raise ManifestError(f"{', '.join(missing)} is missing", where=where)
+    try:
+        channels = parse_channel(row.get(CHANNEL))
+    except ValueError as error:
+        raise ManifestError(f"{CHANNEL} {error}", where=where) from None
     waveform = read_waveform(
         locate(row["audio"], folder),
         offset_sec=row["offset_sec"],
         duration_sec=min(row["duration_sec"], float(WINDOW_SEC)),
         clip_id=row["id"],
+        channels=channels,
     )
     return mp3_player(waveform)
 

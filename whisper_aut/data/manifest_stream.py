@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whisper_aut.data.channels import CHANNEL, as_type, with_even_channels, with_one_channel_type
 from whisper_aut.data.manifest_file import check_suffix, readable
 from whisper_aut.data.outputs import writing
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
@@ -74,6 +75,7 @@ def unify(ours: pa.Schema, theirs: pa.Schema, path: Path) -> pa.Schema:
     Raises:
         ManifestError: a column has types in them that do not go together.
     """
+    ours, theirs = with_one_channel_type(ours, theirs)
     try:
         return pa.unify_schemas([ours, theirs], promote_options="permissive")
     except pa.ArrowException as error:
@@ -212,7 +214,7 @@ def _read_jsonl(path: Path, schema: pa.Schema | None) -> Iterator[Piece]:
         numbered = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
         first = 1
         while some := list(islice(numbered, _LINES)):
-            rows = [_parsed(line, f"{path}:{number}") for number, line in some]
+            rows = with_even_channels([_parsed(line, f"{path}:{number}") for number, line in some], schema)
             lines = [number for number, _ in some]
             try:
                 table = pa.Table.from_pylist(rows, schema=schema)
@@ -270,6 +272,8 @@ def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         column = table[field.name]
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        if field.name == CHANNEL:
+            column = as_type(column, field.type)
         try:
             columns.append(column.cast(field.type))
         except pa.ArrowException as error:

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whisper_aut.data.channels import CHANNEL
 from whisper_aut.data.manifest import Manifest
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError
 
-_KNOWN = REQUIRED + OPTIONAL
+_KNOWN = (*REQUIRED, *OPTIONAL, CHANNEL)
 _COUNTED = "\0rows"
 
 

@@ -72,12 +72,13 @@ class PackSource:
                 source = manifest.audio_source(of_manifest)
             except ManifestError as error:
                 source = error.what
-            yield Job(row, clip.id, source, clip.offset_sec, clip.duration_sec)
+            yield Job(row, clip.id, source, clip.offset_sec, clip.duration_sec, clip.channels)
 
     def packed_row(self, row: int, encoded: Encoded) -> dict[str, Any]:
         """The row as the new manifest has it, its ``audio`` still to come."""
         manifest, of_manifest = self._place(row)
         fields = asdict(manifest.clip(of_manifest))
+        del fields["channels"]  # what is packed is that channel
         others = self._others.slice(row, 1).to_pylist()[0] if self._others.num_columns else {}
         changed = {"audio": "", "offset_sec": 0.0, "duration_sec": encoded.num_samples / SAMPLE_RATE}
         return fields | changed | {ORIGINAL: fields["audio"]} | others

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.channels import Channels
 from whisper_aut.data.encode import AudioFormat, Encoded, encode
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.errors import AudioError, EnvironmentProblem
@@ -33,6 +34,7 @@ class Job:
     source: AudioSource | str
     offset_sec: float
     duration_sec: float
+    channels: Channels = ()
 
 
 def encoded_clips(
@@ -87,7 +89,11 @@ def _encode(job: Job, audio_format: AudioFormat) -> Encoded | str:
         return job.source
     try:
         waveform = read_waveform(
-            job.source, offset_sec=job.offset_sec, duration_sec=job.duration_sec, clip_id=job.clip_id
+            job.source,
+            offset_sec=job.offset_sec,
+            duration_sec=job.duration_sec,
+            clip_id=job.clip_id,
+            channels=job.channels,
         )
     except AudioError as error:
         return error.what

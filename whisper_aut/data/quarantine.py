@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
 from whisper_aut.errors import ManifestError
 
 MIN_CLIPS_READ = 100  # before that, a rate says little
@@ -42,6 +44,7 @@ class Quarantine:
         self.num_read = 0
         self.num_unreadable = 0
         self._first: list[QuarantineEntry] = []
+        self._advised = False
 
     def summary(self) -> str:
         """One sentence on the unreadable clips for the end of the run; empty where there were none."""
@@ -69,6 +72,9 @@ class Quarantine:
         self.num_read += num_read
         self.num_unreadable += len(entries)
         self._first += entries[: _NUM_NAMED - len(self._first)]
+        if write and not self._advised and (advice := ffmpeg_advice(entry.reason for entry in entries)):
+            print(f"warning: {advice}", file=sys.stderr, flush=True)
+            self._advised = True
         if entries and write:
             with self.path.open("a", encoding="utf-8") as ledger:
                 ledger.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from whisper_aut.constants import DOMAINS
+from whisper_aut.data.channels import CHANNEL, texts_of
 from whisper_aut.data.locate import malformed_audio
 
 REQUIRED = ("id", "audio", "offset_sec", "duration_sec", "text", "domain")
@@ -55,6 +56,8 @@ def check_types(row: dict[str, Any], where: str) -> Iterator[Problem]:
             yield Problem(where, name, clip_id, f"must be text, found {value!r:.80}")
         elif not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             yield Problem(where, name, clip_id, "holds half of a surrogate pair, which is not a character")
+    for _, message in texts_of([row.get(CHANNEL)])[1]:
+        yield Problem(where, CHANNEL, clip_id, message)
 
 
 def check_values(

@@ -16,6 +16,7 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from whisper_aut.constants import DOMAINS
+from whisper_aut.data.channels import CHANNEL, column_of_lines, is_channel_type, texts_of
 from whisper_aut.data.manifest_file import readable
 from whisper_aut.data.row_checks import DEFAULTS, NUMBERS, OPTIONAL, REQUIRED, Problem, check_types, check_values
 from whisper_aut.errors import ManifestError
@@ -35,11 +36,13 @@ class Rows:
         batch: columns of ``SCHEMA``; defaults are in place of optional values that were left out.
         lines: int64 [N], from 1; numbers of rows for Parquet.
         problems: of these rows, and of lines between them that are none.
+        channels: of each row as data/channels.py writes them; None where no row names any.
     """
 
     batch: pa.RecordBatch
     lines: npt.NDArray[np.int64]
     problems: tuple[Problem, ...]
+    channels: list[str | None] | None = None
 
 
 def stream_rows(path: Path) -> Iterator[Rows]:
@@ -115,7 +118,8 @@ def _parsed_fast(path: Path, block: bytes, first_line: int, num_lines: int, doma
     own_domain = _first_domain(filled) if domain is ... else domain
     if next(check_values(path, filled, lines, own_domain), None) is not None:
         return None
-    return Rows(filled, lines, ())
+    channels = column_of_lines(block, num_lines) if b'"channel"' in block else None
+    return None if channels is None and b'"channel"' in block else Rows(filled, lines, (), channels)
 
 
 def _filled(batch: pa.RecordBatch, path: Path) -> pa.RecordBatch:
@@ -137,6 +141,7 @@ class _Object(dict[str, Any]):
 def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Rows:
     """The block line by line, so that every problem gets its line."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    channels: list[str | None] = []
     lines: list[int] = []
     problems: list[Problem] = []
     defaults = _defaults(path)
@@ -165,13 +170,14 @@ def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Ro
         problems += found
         if not found:
             lines.append(line)
+            channels += texts_of([row.get(CHANNEL)])[0]
             for name, column in columns.items():
                 value = row.get(name)
                 column.append(defaults.get(name) if value is None else value)
     arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
     batch, numbers = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), np.array(lines, dtype=np.int64)
     problems += check_values(path, batch, numbers, domain or _first_domain(batch))
-    return Rows(batch, numbers, tuple(problems))
+    return Rows(batch, numbers, tuple(problems), channels)
 
 
 def _stream_parquet(path: Path) -> Iterator[Rows]:
@@ -184,7 +190,12 @@ def _stream_parquet(path: Path) -> Iterator[Rows]:
         for name in wanted:
             _check_column_type(path, present.field(name))
         first_row, domain = 1, None
-        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+        with_channel = [CHANNEL] if CHANNEL in present.names else []
+        for name in with_channel:
+            if not is_channel_type(present.field(name).type):
+                what = f"column {name} is {present.field(name).type}, not a number or a list of numbers"
+                raise ManifestError(what, where=str(path), remedy="convert the column")
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted + with_channel):
             columns = [
                 batch[field.name].cast(field.type) if field.name in wanted else pa.nulls(batch.num_rows, field.type)
                 for field in SCHEMA
@@ -193,7 +204,11 @@ def _stream_parquet(path: Path) -> Iterator[Rows]:
             lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
             if first_row == 1:
                 domain = _first_domain(full)
-            yield Rows(full, lines, tuple(check_values(path, full, lines, domain)))
+            channels, wrong = texts_of(batch[CHANNEL].to_pylist()) if with_channel else (None, [])
+            problems = list(check_values(path, full, lines, domain))
+            problems += [Problem(f"{path}:{lines[row]}", CHANNEL, full["id"][row].as_py() or "", message)
+                         for row, message in wrong]  # fmt: skip
+            yield Rows(full, lines, tuple(problems), channels)
             first_row += batch.num_rows
 
 

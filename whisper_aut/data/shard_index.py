@@ -32,7 +32,10 @@ from whisper_aut.errors import AudioError, ManifestError, first_line
 from whisper_aut.files import real_path, whole_file, write_whole
 from whisper_aut.progress import track
 
-AUDIO_ENDINGS = ("flac", "wav", "ogg", "oga", "opus", "mp3")
+AUDIO_ENDINGS = (
+    "flac", "wav", "ogg", "oga", "opus", "mp3", "aiff", "aif", "au", "caf", "w64",
+    "m4a", "mp4", "mov", "3gp", "webm", "mka", "mkv", "aac", "amr", "wma", "wv", "ac3",  # by FFmpeg
+)  # fmt: skip
 _MAX_TEXT_BYTES = 2**20
 _NO_TEXT = "there is no text"
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.channels import CHANNEL, CHANNEL_LISTS, Channels, parse_channel
 from whisper_aut.data.locate import AudioSource, locate
 from whisper_aut.data.manifest_stream import moved_audio, read_pieces, read_schema, whole_manifest
 from whisper_aut.errors import ManifestError
@@ -27,6 +28,7 @@ _REQUIRED = ("id", "audio")
 _SCHEMA = pa.schema(
     [(name, pa.float64() if name.endswith("_sec") else pa.string())
      for name in (*_REQUIRED, "offset_sec", "duration_sec", "source")]
+    + [(CHANNEL, CHANNEL_LISTS)]
 )  # fmt: skip
 
 
@@ -48,6 +50,7 @@ class Segment:
     offset_sec: float
     duration_sec: float | None
     recordings: frozenset[str]
+    channels: Channels = ()
 
     def read(self) -> Floats:
         """Its samples [S] at 16 kHz.
@@ -55,7 +58,13 @@ class Segment:
         Raises:
             AudioError: it cannot be read, or is over the limits.
         """
-        return read_waveform(self.audio, offset_sec=self.offset_sec, duration_sec=self.duration_sec, clip_id=self.id)
+        return read_waveform(
+            self.audio,
+            offset_sec=self.offset_sec,
+            duration_sec=self.duration_sec,
+            clip_id=self.id,
+            channels=self.channels,
+        )
 
 
 def task_segments(tasks: Sequence[Task]) -> list[Segment]:
@@ -63,7 +72,7 @@ def task_segments(tasks: Sequence[Task]) -> list[Segment]:
     return [
         Segment(
             task.name, row, clip.id, clip.audio, clip.offset_sec, clip.duration_sec,
-            recording_ids(clip.id, str(clip.audio), corpus=task.name),
+            recording_ids(clip.id, str(clip.audio), corpus=task.name), clip.channels,
         )
         for task in tasks
         for row, clip in enumerate(task.clips)
@@ -129,7 +138,15 @@ def _segment(path: Path, number: int, row: dict[str, Any], where: str, folder: P
         offset_sec=0.0 if offset_sec is None else _seconds(offset_sec, "offset_sec", where),
         duration_sec=None if duration_sec is None else _seconds(duration_sec, "duration_sec", where),
         recordings=recording_ids(row["id"], row["audio"], corpus=source if isinstance(source, str) else ""),
+        channels=_channels(row.get(CHANNEL), where),
     )
+
+
+def _channels(value: Any, where: str) -> Channels:
+    try:
+        return parse_channel(value)
+    except ValueError as error:
+        raise ManifestError(f"{CHANNEL} {error}", where=where, remedy="mend the row") from None
 
 
 def _seconds(value: Any, name: str, where: str) -> float:

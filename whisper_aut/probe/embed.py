@@ -245,6 +245,7 @@ def _read(clip: LabelledClip, encoder: ProbedEncoder) -> np.ndarray:
             duration_sec=min(clip.duration_sec, encoder.window_sec),
             clip_id=clip.id,
             sample_rate=encoder.sample_rate,
+            channels=clip.channels,
         )
     except AudioError as error:
         raise AudioError(error.what, where=f"{clip.where}: {clip.audio}", remedy=error.remedy) from None

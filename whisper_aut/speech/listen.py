@@ -133,7 +133,13 @@ def _read(held: HeldClip, text_encoder: TextEncoder) -> _Ready:
     if clip.duration_sec > WINDOW_SEC:
         raise AudioError(f"it lasts {clip.duration_sec:.1f} s, more than the window of {WINDOW_SEC} s")
     text = text_encoder.encode(clip.text, clip.domain, clip.language)
-    waveform = read_waveform(held.audio, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
+    waveform = read_waveform(
+        held.audio,
+        offset_sec=clip.offset_sec,
+        duration_sec=clip.duration_sec,
+        clip_id=clip.id,
+        channels=clip.channels,
+    )
     return _Ready(held, waveform, text)
 
 

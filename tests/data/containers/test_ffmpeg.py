@@ -155,7 +155,7 @@ def test_without_torchcodec_the_message_names_one_command(faults, ffmpeg, tmp_pa
                 read(path)
             assert raised.value.remedy is not None and "pip install 'whisper-aut[ffmpeg]'" in raised.value.remedy
         said = advice([raised.value.what, "something else", raised.value.what])
-        assert said.startswith("2 clips") and "pip install 'whisper-aut[ffmpeg]'" in said and not advice(["else"])
+        assert "pip install 'whisper-aut[ffmpeg]'" in said and not advice(["else"])
     finally:
         missing_command.cache_clear()
 

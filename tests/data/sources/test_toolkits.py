@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 from whisper_aut.errors import SourceError
 
@@ -187,3 +189,128 @@ def test_a_parquet_file_that_is_cut_off(make_source, build, data, disk):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(SourceError, match="cannot be read"):
         build(_hub(make_source))
+
+
+@pytest.fixture
+def call(data):
+    """A stereo file whose channels differ, in the corpus' folder."""
+    folder = data / "small"
+    folder.mkdir(exist_ok=True)
+    time = np.arange(64_000) / 16_000
+    wave = 0.3 * np.sin(2 * np.pi * np.outer(time, [200, 700]))
+    soundfile.write(folder / "call.wav", wave, 16_000)
+    return folder
+
+
+STEREO = {"id": "call", "sources": [{"type": "file", "channels": [0, 1], "source": "call.wav"}], "duration": 4.0}
+
+
+def _cut(name, channel, said=None, *, recording=STEREO, kind="MonoCut", **more):
+    supervision = {"id": name, "recording_id": "call", "start": 0.0, "duration": 2.0, "text": name, "channel": said}
+    return {"id": name, "start": 0.0, "duration": 4.0, "channel": channel, "type": kind, "recording": recording,
+            "supervisions": [supervision], **more}  # fmt: skip
+
+
+def test_channels_of_lhotse_s_cuts(make_source, build, call, disk, rejects):
+    beside = STEREO | {"sources": [{"type": "file", "channels": [3], "source": "left.wav"},
+                                   {"type": "file", "channels": [5, 4], "source": "call.wav"}]}  # fmt: skip
+    disk.audio(call / "left.wav", 4.0)
+    disk.jsonl(call / "cuts.jsonl", [
+        _cut("one", 1, 1), _cut("old", 0), _cut("both", [0, 1], [0, 1], kind="MultiCut"),
+        _cut("part", [0, 1], 1, kind="MultiCut"), _cut("own file", 3, recording=beside),
+        _cut("by name", 4, recording=beside), _cut("none", None),
+        _cut("unknown", 7), _cut("two files", [3, 4], kind="MultiCut", recording=beside),
+        _cut("no file", None, recording=beside), _cut("other", 0, 1),
+        _cut("lies", 0, recording=STEREO | {"sources": [STEREO["sources"][0] | {"channels": [0]}]}),
+    ])  # fmt: skip
+    rows = build(_of(make_source, "lhotse", ["cuts.jsonl"]))
+    assert {row["text"]: row["channel"] for row in rows} == {
+        "one": [1], "old": [0], "both": [0, 1], "part": [1], "own file": None, "by name": [1], "none": None,
+    }  # fmt: skip
+    reasons = {reject["id"].removeprefix("small-"): reject["reason"] for reject in rejects("small")}
+    assert "no channel 7" in reasons["unknown"] and "several files" in reasons["two files"]
+    assert "names no channel" in reasons["no file"] and "of channel 1, the cut of 0" in reasons["other"]
+    assert "1 channel(s) by its list, its file 2" in reasons["lies"]
+
+
+def test_channels_of_lhotse_s_supervisions(make_source, build, call, disk):
+    disk.jsonl(call / "recordings.jsonl", [STEREO])
+    disk.jsonl(call / "sup.jsonl", [
+        {"id": f"s{channel}", "recording_id": "call", "start": 0.0, "duration": 2.0, "text": "Hi.", "channel": channel}
+        for channel in (0, 1)
+    ])  # fmt: skip
+    rows = build(_of(make_source, "lhotse", ["sup.jsonl"], recordings="recordings.jsonl"))
+    assert [row["channel"] for row in rows] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["Speed", "Tempo", "Volume", "ReverbWithImpulseResponse", "Narrowband", "Whatever"])
+def test_a_recording_that_lhotse_changes_is_rejected_by_that_name(make_source, build, call, disk, rejects, name):
+    changed = STEREO | {"transforms": [{"name": "Resample", "kwargs": {}}, {"name": name, "kwargs": {"factor": 0.5}}]}
+    resampled = STEREO | {"transforms": [{"name": "Resample", "kwargs": {"source_sampling_rate": 16_000}}]}
+    disk.jsonl(call / "cuts.jsonl", [_cut("changed", 0, recording=changed), _cut("same", 0, recording=resampled)])
+    assert [row["text"] for row in build(_of(make_source, "lhotse", ["cuts.jsonl"]))] == ["same"]
+    assert f"changed by {name}," in rejects("small")[0]["reason"]
+    disk.jsonl(call / "recordings.jsonl", [changed | {"id": "a"}, STEREO | {"id": "b"}])
+    disk.jsonl(call / "sup.jsonl", [
+        {"id": f"{key}-1", "recording_id": key, "start": 0.0, "duration": 2.0, "text": key} for key in "ab"
+    ])  # fmt: skip
+    spec = _of(make_source, "lhotse", ["sup.jsonl"], recordings="recordings.jsonl")
+    assert [row["text"] for row in build(spec, fresh=True)] == ["b"]
+
+
+def test_channels_of_kaldi(make_source, build, call, disk, rejects):
+    (call / "wav.scp").write_text("call call.wav\nmono mono.wav\n")
+    disk.audio(call / "mono.wav", 4.0)
+    (call / "text").write_text("a one\nb two\nc three\nd four\ne five\n")
+    (call / "segments").write_text("a call 0 2 0\nb call 0 2 B\nc call 0 2\nd mono 0 2\ne call 0 2 7\n")
+    (call / "reco2file_and_channel").write_text("call call B\nmono mono B\n")
+    rows = build(_of(make_source, "kaldi", ["."]))
+    assert {row["text"]: row["channel"] for row in rows} == {"one": 0, "two": 1, "three": 1, "four": None}
+    assert "channel 7 is named, counted from 0; the file has 2" in rejects("small")[0]["reason"]
+
+
+def test_kaldi_s_numbers_of_sides_count_from_1(make_source, build, call):
+    (call / "wav.scp").write_text("call-1 call.wav\ncall-2 call.wav\n")
+    (call / "text").write_text("call-1 one\ncall-2 two\n")
+    (call / "reco2file_and_channel").write_text("call-1 call 1\ncall-2 call 2\n")
+    assert [row["channel"] for row in build(_of(make_source, "kaldi", ["."]))] == [0, 1]
+
+
+def test_channels_of_nemo(make_source, build, call, disk):
+    row = {"audio_filepath": "call.wav", "duration": 2.0, "offset": 0.0}
+    disk.jsonl(call / "m.json", [
+        row | {"text": "left", "channel": 0}, row | {"text": "right", "channel": 1},
+        row | {"text": "mixed", "channel": [0, 1]}, row | {"text": "selected", "channel_selector": 1, "offset": 1.0},
+        row | {"text": "average", "channel_selector": "average"}, row | {"text": "none"},
+    ])  # fmt: skip
+    rows = build(_of(make_source, "nemo", ["m.json"]))
+    assert {row["text"]: row["channel"] for row in rows} == {
+        "left": [0], "right": [1], "mixed": [0, 1], "selected": [1], "average": [0, 1], "none": None,
+    }  # fmt: skip
+    assert len({row["id"] for row in rows}) == 6 and rows[-1]["id"] == "small-call.wav@0.0"
+
+
+def test_channels_of_a_list(make_source, build, call, disk, rejects, tmp_path):
+    disk.csv(
+        call / "clips.csv",
+        [("name", "text", "side"), ("call", "A.", "1"), ("call2", "B.", ""), ("call3", "C.", "left")],
+    )
+    for name in ("call2", "call3"):
+        (call / f"{name}.wav").write_bytes((call / "call.wav").read_bytes())
+    spec = make_source(clip={"id": "{name}", "audio": ["{name}.wav"], "text": ["{text}"], "channel": "side"})
+    assert [row["channel"] for row in build(spec)] == [1, None]
+    assert "must be a channel's number" in rejects("small")[0]["reason"]
+    state = json.loads((tmp_path / "out" / ".build" / "small" / "state.json").read_text())
+    assert state["summary"]["mixed_channels"] == 1
+
+
+def test_segments_beyond_the_end_of_their_file_are_rejected(make_source, build, call, disk, rejects):
+    row = {"audio_filepath": "call.wav", "text": "x"}
+    disk.jsonl(call / "m.json", [
+        row | {"offset": 0.0, "duration": 4.1}, row | {"offset": 3.0, "duration": 2.0},
+        row | {"offset": 9.0, "duration": 1.0},
+    ])  # fmt: skip
+    (kept,) = build(_of(make_source, "nemo", ["m.json"]))
+    assert kept["duration_sec"] == 4.0  # 0.1 s more is a rounding
+    reasons = [reject["reason"] for reject in rejects("small")]
+    assert "1 s from there on" in reasons[0] and "the file ends 5 s before" in reasons[1]

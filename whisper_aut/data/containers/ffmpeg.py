@@ -171,11 +171,10 @@ def missing_command() -> str:
 
 
 def advice(reasons: Iterable[str]) -> str:
-    """What to say once of all clips with these reasons; nothing where FFmpeg is not the matter."""
-    count = sum(NEEDS_FFMPEG in reason for reason in reasons)
-    if not count:
+    """What to say, once a run, where some clips have such reasons; nothing where FFmpeg is not the matter."""
+    if not any(NEEDS_FFMPEG in reason for reason in reasons):
         return ""
-    return f"{count:,} clips are in containers that need FFmpeg; install it: {missing_command()}"
+    return f"clips are in containers that need FFmpeg (m4a, webm, …); install it: {missing_command()}"
 
 
 def _plain(error: BaseException) -> str:

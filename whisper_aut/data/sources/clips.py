@@ -12,14 +12,16 @@ from typing import Any
 
 from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC
 from whisper_aut.data.captions import TextEncoder
+from whisper_aut.data.channels import Channels, parse_given, text_of
 from whisper_aut.data.containers.layout import SHORT_BY_SEC
+from whisper_aut.data.containers.read import AudioInfo
 from whisper_aut.data.sources.cleanup import DroppedError, clean_text
 from whisper_aut.data.sources.parts import cannot_write
 from whisper_aut.data.sources.paths import OutsideError, contained, is_file
 from whisper_aut.data.sources.pattern import MissingColumnError, as_text, fill, value_of
 from whisper_aut.data.sources.rows import Reject, Row
 from whisper_aut.data.sources.spec import HubRead, SourceSpec
-from whisper_aut.data.sources.store import AudioStore, UnreadableError, header_sec
+from whisper_aut.data.sources.store import AudioStore, UnreadableError, header_of
 from whisper_aut.data.sources.templates import NoCaptionError, caption
 from whisper_aut.errors import ManifestError
 
@@ -117,9 +119,9 @@ class ClipMaker:
     def _audio(self, columns: Mapping[str, Any], clip_id: str) -> dict[str, Any]:
         clip, read = self.spec.clip, self.spec.read
         if isinstance(read, HubRead):
-            audio, length_sec = self._stored(value_of(read.audio, columns), clip_id)
+            audio, info = self._stored(value_of(read.audio, columns), clip_id)
         else:
-            audio, length_sec = self._found(columns), None
+            audio, info = self._found(columns), None
         # What is null is left out, so that Lhotse's and Kaldi's columns need not be named in a YAML.
         own = {} if isinstance(read, HubRead) or read.kind == "list" else columns
         offset_sec = self._seconds(columns, clip.offset_sec or ("offset_sec" if "offset_sec" in own else None)) or 0.0
@@ -128,7 +130,8 @@ class ClipMaker:
         duration_sec = self._stated(columns, own, offset_sec)
         if duration_sec is not None:
             self._refuse_long(duration_sec)
-        left_sec = round((header_sec(audio) if length_sec is None else length_sec) - offset_sec, 6)
+        info = info or header_of(audio)
+        left_sec = round(info.duration_sec - offset_sec, 6)
         if left_sec <= 0:
             raise _RejectedError(f"the clip begins at {offset_sec:g} s, the file ends {-left_sec:g} s before")
         if duration_sec is not None and duration_sec - left_sec > SHORT_BY_SEC:
@@ -139,7 +142,30 @@ class ClipMaker:
         if not duration_sec >= MIN_SEC:
             raise _RejectedError(f"{duration_sec:g} s of audio; at least {MIN_SEC} s")
         self._refuse_long(duration_sec)
-        return {"audio": audio, "offset_sec": offset_sec, "duration_sec": min(duration_sec, float(WINDOW_SEC))}
+        channels = self._channels(columns, own, info.channels)
+        return {
+            "audio": audio,
+            "offset_sec": offset_sec,
+            "duration_sec": min(duration_sec, float(WINDOW_SEC)),
+            "channel": text_of(channels) or None,
+            "unnamed": info.channels > 1 and not channels,
+        }
+
+    def _channels(self, columns: Mapping[str, Any], own: Mapping[str, Any], held: int) -> Channels:
+        """The channels that the row names of a file that has ``held``; none where that is all of a single one."""
+        name = self.spec.clip.channel or ("channel" if "channel" in own else None)
+        value = value_of(name, columns) if name else None
+        if (stated := own.get("num_channels")) is not None and stated != held:
+            raise _RejectedError(f"the recording has {stated} channel(s) by its list, its file {held}")
+        if value is None and held > 1:  # the side of a call: a file of one channel is that side already
+            value = own.get("side")
+        try:
+            channels = tuple(range(held)) if value == "average" else parse_given(value)
+        except ValueError as error:
+            raise _RejectedError(f"{name or 'side'} {error}") from None
+        if channels and max(channels) >= held:
+            raise _RejectedError(f"channel {max(channels)} is named, counted from 0; the file has {held}")
+        return channels if held > 1 else ()
 
     def _refuse_long(self, duration_sec: float) -> None:
         if duration_sec > WINDOW_SEC and self.spec.long_audio == "drop":
@@ -177,7 +203,7 @@ class ClipMaker:
                 return path
         raise _RejectedError(f"there is no file {' or '.join(tried)}")
 
-    def _stored(self, audio: Any, clip_id: str) -> tuple[str, float]:
+    def _stored(self, audio: Any, clip_id: str) -> tuple[str, AudioInfo]:
         content = audio.get("bytes") if isinstance(audio, dict) else None
         if isinstance(content, bytes):
             try:
@@ -190,7 +216,7 @@ class ClipMaker:
         real = contained(str(self.root), path)
         if not is_file(real):
             raise _RejectedError(f"there is no file {path}")
-        return real, header_sec(real)
+        return real, header_of(real)
 
     def _language(self, columns: Mapping[str, Any]) -> str:
         if self.spec.clip.language is None:

@@ -1,4 +1,4 @@
-"""NeMo's manifests: JSON lines of audio_filepath, duration, text, and offset and lang where they are given."""
+"""NeMo's manifests: JSON lines of audio_filepath, duration, text, and offset, channel, lang where they are given."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from whisper_aut.errors import SourceError
 
 
 def nemo_rows(split: list[Files], root: Path) -> Iterator[Row | Reject]:
-    """Rows with the manifest's own keys and ``id, audio, offset_sec, duration_sec, text, lang, folder``.
+    """Rows with the manifest's own keys and ``id, audio, offset_sec, duration_sec, channel, text, lang, folder``.
 
-    NeMo has no ids: a row's is its audio file, and its offset where that is given.
+    NeMo has no ids: a row's is its audio file, with its offset and its channel where those are given.
 
     Raises:
         SourceError: a manifest is missing or cannot be read.
@@ -32,11 +32,15 @@ def nemo_rows(split: list[Files], root: Path) -> Iterator[Row | Reject]:
                     yield Reject(row.where, "", f"audio_filepath is {audio!r:.80}, not a path")
                     continue
                 offset_sec = row.columns.get("offset")
+                channel = row.columns.get("channel", row.columns.get("channel_selector"))
                 yield Row(
                     {
                         "lang": "",
                         **row.columns,
-                        "id": audio if offset_sec is None else f"{audio}@{offset_sec}",
+                        "id": audio
+                        + ("" if offset_sec is None else f"@{offset_sec}")
+                        + ("" if channel is None else f"#{channel}"),
+                        "channel": channel,
                         "audio": audio,
                         "offset_sec": offset_sec,
                         "duration_sec": row.columns.get("duration"),

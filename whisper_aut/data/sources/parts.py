@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from whisper_aut.data.channels import CHANNEL, CHANNEL_LISTS, from_text
 from whisper_aut.data.clip_table import id_hashes
+from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_stream import whole_manifest
 from whisper_aut.data.outputs import write_remedy
@@ -24,9 +27,11 @@ from whisper_aut.data.sources.rows import Reject
 from whisper_aut.errors import SourceError
 from whisper_aut.files import whole_file, write_whole
 
+_OURS = ("where", "unnamed")  # columns of parts that the manifest has not
 _TEXTS = ("id", "audio", "offset_sec", "duration_sec", "text", "domain", "source", "language", "split", "license")
 _SCHEMA = pa.schema(
-    [(name, pa.float64() if name.endswith("_sec") else pa.string()) for name in _TEXTS] + [("where", pa.string())]
+    [(name, pa.float64() if name.endswith("_sec") else pa.string()) for name in (*_TEXTS, CHANNEL)]
+    + [("where", pa.string()), ("unnamed", pa.bool_())]
 )
 _COUNTED = _SCHEMA.append(pa.field("num_tokens", pa.int32()))
 
@@ -125,7 +130,9 @@ class Parts:
         """
         counts, reasons = ManifestCounts(), dict[str, int]()
         doubles = self._doubles(keys)
-        schema = self._schema.remove(self._schema.get_field_index("where"))
+        channels = self._channel_type(keys)
+        schema = pa.schema([field for field in self._schema if field.name not in (*_OURS, CHANNEL)])
+        schema = schema if channels is None else schema.append(pa.field(CHANNEL, channels))
         with whole_file(self.rejects) as rejected:
 
             def reject(reject: dict[str, str]) -> None:
@@ -146,8 +153,13 @@ class Parts:
                         reject({"where": row["where"], "id": row["id"], "reason": f"is the id of {first} too"})
                     if drop:
                         table = table.filter(pa.array([index not in drop for index in range(len(table))]))
-                    table = table.drop_columns(["where"])
                     counts.add(table)
+                    named = [from_text(text or "") for text in table[CHANNEL].to_pylist()]
+                    table = table.drop_columns([*_OURS, CHANNEL])
+                    if channels is not None:
+                        single = channels == pa.int64()
+                        values = [None if not some else some[0] if single else list(some) for some in named]
+                        table = table.append_column(CHANNEL, pa.array(values, channels))
                     writer.write(table)
         return counts, dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
@@ -164,8 +176,14 @@ class Parts:
         return SourceError(
             f"no clip is left: {len(rejects)} rejected{most}",
             where=first,
-            remedy="check --data-root and the source's YAML",
+            remedy=ffmpeg_advice(reasons) or "check --data-root and the source's YAML",
         )
+
+    def _channel_type(self, keys: Sequence[str]) -> pa.DataType | None:
+        """Numbers, or lists where a clip is mixed of several; None where no clip names a channel."""
+        found = [pc.unique(pq.read_table(self._part(key), columns=[CHANNEL])[CHANNEL]).to_pylist() for key in keys]
+        texts = {text for values in found for text in values if text}
+        return (CHANNEL_LISTS if any("," in text for text in texts) else pa.int64()) if texts else None
 
     def _part(self, key: str) -> Path:
         return self._parts / f"{key}.parquet"

@@ -63,7 +63,8 @@ def find_files(root: Path, pattern: str, *, folders: bool = False) -> list[Path]
     """
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise SourceError(f"'{pattern}' leaves the corpus' folder", remedy="write a path under it")
-    found = sorted(path for path in root.glob(pattern) if (path.is_dir() if folders else path.is_file()))
+    matching = root.glob(pattern) if pattern.strip("./") else [root]  # "." is the corpus' folder itself
+    found = sorted(path for path in matching if (path.is_dir() if folders else path.is_file()))
     if not found:
         raise SourceError(
             f"there is no {'folder' if folders else 'file'} '{pattern}' in {root}",

@@ -58,7 +58,8 @@ def needed_columns(spec: SourceSpec) -> set[str]:
         patterns += clip.audio
     patterns += [pattern for pattern in (clip.language, clip.license) if pattern]
     needed = {name for pattern in patterns for name in fields_of(pattern)}
-    needed |= {name for name in (clip.offset_sec, clip.end_sec, clip.duration_sec, clip.duration_ms) if name}
+    own = (clip.offset_sec, clip.end_sec, clip.duration_sec, clip.duration_ms, clip.channel)
+    needed |= {name for name in own if name}
     if spec.captions is None:
         needed |= {name for pattern in clip.text for name in fields_of(pattern)}
     else:
@@ -81,7 +82,7 @@ def list_files(spec: SourceSpec, root: Path) -> list[Path]:
             for pattern in part.files:
                 if spec.read.kind == "kaldi":
                     for folder in find_files(root, pattern, folders=True):
-                        names = ("wav.scp", "text", "segments", "utt2dur", "reco2dur")
+                        names = ("wav.scp", "text", "segments", "utt2dur", "reco2dur", "reco2file_and_channel")
                         found += [folder / name for name in names if (folder / name).is_file()]
                 else:
                     found += find_files(root, pattern)

@@ -113,7 +113,7 @@ class HubRead(Section):
 
 
 class NemoRead(Section):
-    """NeMo's JSON lines: audio_filepath, duration, text, offset, lang."""
+    """NeMo's JSON lines: audio_filepath, duration, text, offset, channel, lang."""
 
     kind: Literal["nemo"]
     splits: Annotated[dict[Split, list[Files]], Field(min_length=1)]
@@ -129,7 +129,7 @@ class LhotseRead(Section):
 
 
 class KaldiRead(Section):
-    """Kaldi's data folders: wav.scp, text, and segments, utt2dur, reco2dur where they are."""
+    """Kaldi's data folders: wav.scp, text, and segments, utt2dur, reco2dur, reco2file_and_channel where they are."""
 
     kind: Literal["kaldi"]
     splits: Annotated[dict[Split, list[Files]], Field(min_length=1)]
@@ -152,6 +152,11 @@ class ClipSpec(Section):
     end_sec: str | None = Field(default=None, description="Column: where it ends, instead of a duration.")
     duration_sec: str | None = Field(default=None, description="Column. Left out: the file's header says it.")
     duration_ms: str | None = Field(default=None, description="Column, in milliseconds.")
+    channel: str | None = Field(
+        default=None,
+        description="Column: the channel of the file that is the clip, from 0, or several to be mixed (0,1). Left out: "
+        "all, mixed; Lhotse's, NeMo's and Kaldi's own is read without this.",
+    )
     language: str | None = Field(default=None, description="Pattern, instead of the source's own language.")
     license: str | None = Field(default=None, description="Pattern; where empty, the source's own licence.")
 

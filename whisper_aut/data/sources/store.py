@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from whisper_aut.data.audio import examine_audio
+from whisper_aut.data.containers.read import AudioInfo
 from whisper_aut.errors import AudioError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -31,8 +32,8 @@ class AudioStore:
     def __init__(self, out: Path, source: str) -> None:
         self._out, self._source = out, source
 
-    def put(self, clip_id: str, content: bytes) -> tuple[str, float]:
-        """Write the bytes as they are; (path relative to the manifest, seconds).
+    def put(self, clip_id: str, content: bytes) -> tuple[str, AudioInfo]:
+        """Write the bytes as they are; (path relative to the manifest, what is in them).
 
         The same clip gets the same file: work that is done again after a kill writes what is there.
 
@@ -59,17 +60,17 @@ class AudioStore:
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
-        return relative, round(info.duration_sec, 6)
+        return relative, info
 
 
 @lru_cache(maxsize=4096)  # segments of one recording follow one another
-def header_sec(path: str) -> float:
-    """Seconds that a file holds, without decoding where its container states them.
+def header_of(path: str) -> AudioInfo:
+    """What a file holds, without decoding where its container states it.
 
     Raises:
         UnreadableError: it is no audio, not whole, or beyond the limits.
     """
     try:
-        return round(examine_audio(Path(path), path).duration_sec, 6)
+        return examine_audio(Path(path), path)
     except AudioError as error:
         raise UnreadableError(error.what) from None

@@ -45,6 +45,14 @@ def num_rejected(source: Mapping[str, Any]) -> int:
     return sum(source["rejected"].values())
 
 
+def of_mixed_channels(source: Mapping[str, Any]) -> str:
+    """What to say of clips that mix channels without being asked to; a build does not hear whether these differ."""
+    return (
+        f"{source['mixed_channels']:,} clips of {source['source']} name no channel of a file with several, and are the "
+        "mix of all; `whisper-aut manifest validate --check-audio` finds those whose channels differ"
+    )
+
+
 def _body(sources: Sequence[Mapping[str, Any]]) -> Markup:
     rows = Markup("").join(
         Markup(
@@ -80,6 +88,8 @@ def _section(source: Mapping[str, Any]) -> Markup:
         counts_table("licence", source["licenses"]),
         counts_table("split", source["splits"]),
     ]
+    if source.get("mixed_channels"):
+        parts.append(Markup("<p>{}</p>").format(of_mixed_channels(source)))
     if source["rejected"]:
         reasons = Markup("").join(
             Markup('<tr><td>{reason}</td><td class="number">{count:,}</td></tr>').format(reason=reason, count=count)

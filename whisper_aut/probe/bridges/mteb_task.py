@@ -87,4 +87,10 @@ def _splits(task: Task, test_fold: int) -> Any:
 
 
 def _samples(clip: LabelledClip) -> Any:
-    return read_waveform(clip.audio, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
+    return read_waveform(
+        clip.audio,
+        offset_sec=clip.offset_sec,
+        duration_sec=clip.duration_sec,
+        clip_id=clip.id,
+        channels=clip.channels,
+    )

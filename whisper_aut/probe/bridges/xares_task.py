@@ -118,7 +118,13 @@ def _class_of(row: dict[str, Any]) -> int:
 
 
 def _wav(clip: LabelledClip) -> bytes:
-    waveform = read_waveform(clip.audio, offset_sec=clip.offset_sec, duration_sec=clip.duration_sec, clip_id=clip.id)
+    waveform = read_waveform(
+        clip.audio,
+        offset_sec=clip.offset_sec,
+        duration_sec=clip.duration_sec,
+        clip_id=clip.id,
+        channels=clip.channels,
+    )
     file = io.BytesIO()
     soundfile.write(file, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")  # the very samples that we embed
     return file.getvalue()

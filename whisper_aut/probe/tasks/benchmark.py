@@ -12,9 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
-import soundfile
-
-from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.audio import audio_duration_sec, read_waveform
 from whisper_aut.errors import AudioError, ProbeError
 from whisper_aut.probe.tasks.labelled import (
     Fold,
@@ -211,12 +209,11 @@ def make_clip(
 
 
 def seconds_of(path: Path) -> float:
-    """What the header says; NaN where there is no file or no header."""
+    """Seconds of audio in a file; NaN where there is none."""
     try:
-        info = soundfile.info(path)
-    except (OSError, soundfile.LibsndfileError, TypeError):
+        return audio_duration_sec(path)
+    except AudioError:
         return math.nan
-    return float(info.frames) / info.samplerate if info.frames else math.nan
 
 
 def read_rows(path: Path, columns: Sequence[str] = (), *, header: bool = True) -> list[tuple[str, dict[str, str]]]:

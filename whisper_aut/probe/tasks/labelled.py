@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+from whisper_aut.data.channels import CHANNEL, Channels, parse_channel, text_of
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import file_sha256, real_path
 
 MANIFEST_NAME = "clips.jsonl"
-COLUMNS = "id, audio, duration_sec, label, fold; optional: group, offset_sec, license"
+COLUMNS = "id, audio, duration_sec, label, fold; optional: group, offset_sec, license, channel"
 
 Part = Literal["train", "valid", "test"]  # of a fixed split; a fold's number where every fold is the test once
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -35,6 +36,7 @@ class LabelledClip:
     group: str  # the recording it was cut from; its audio file where the manifest names none
     license: str
     where: str  # file:line, for messages
+    channels: Channels = ()  # of the file that are mixed; none: all
 
     @property
     def label(self) -> str:
@@ -71,7 +73,8 @@ def load_task(folder: Path) -> Task:
 
     Columns: id, audio (relative to the folder, or absolute), duration_sec, label (a text; a list of texts makes a
     multi-label task), fold (an integer; or of a fixed split train, valid, test), and optionally group (the original
-    recording; all its clips must be in one fold), offset_sec (0), license ('unknown'). Other columns are ignored.
+    recording; all its clips must be in one fold), offset_sec (0), license ('unknown'), channel (a number from 0, or a
+    list to be mixed). Other columns are ignored.
 
     Raises:
         ProbeError: the manifest cannot be used; file:line, field and clip id are named.
@@ -133,8 +136,16 @@ def _parse_line(line: str, where: str, root: Path) -> tuple[LabelledClip, bool]:
         group=_text(row, "group", where) if row.get("group") is not None else str(audio),
         license=_text(row, "license", where) if row.get("license") is not None else "unknown",
         where=where,
+        channels=_channels(row, where),
     )
     return clip, is_list
+
+
+def _channels(row: dict[str, Any], where: str) -> Channels:
+    try:
+        return parse_channel(row.get(CHANNEL))
+    except ValueError as error:
+        raise _field_error(CHANNEL, row, where, str(error).partition(";")[0].removeprefix("must be ")) from None
 
 
 def _labels(row: dict[str, Any], where: str) -> tuple[tuple[str, ...], bool]:
@@ -199,13 +210,13 @@ def _contained(audio: str, root: Path, where: str) -> Path:
 def refuse_duplicates(clips: Sequence[LabelledClip]) -> None:
     """Raise ``ProbeError`` where an id or a piece of audio stands twice."""
     ids: dict[str, LabelledClip] = {}
-    segments: dict[tuple[Path, float, float], LabelledClip] = {}
+    segments: dict[tuple[Path, float, float, Channels], LabelledClip] = {}
     for clip in clips:
         if (first := ids.setdefault(clip.id, clip)) is not clip:
             raise ProbeError(
                 f"the id '{clip.id}' stands twice, first at {first.where}", where=clip.where, remedy="remove one"
             )
-        segment = (clip.audio, clip.offset_sec, clip.duration_sec)
+        segment = (clip.audio, clip.offset_sec, clip.duration_sec, clip.channels)
         if (first := segments.setdefault(segment, clip)) is not clip:
             raise ProbeError(
                 f"the same audio stands twice, first as clip {first.id} at {first.where}",
@@ -241,14 +252,19 @@ def hash_clips(clips: Sequence[LabelledClip]) -> str:
         audio = _audio_sha256(clip)
         # One label stands alone: hashes of such tasks, and with them caches, are older than several labels.
         label = clip.labels[0] if len(clip.labels) == 1 else list(clip.labels)
-        row = [clip.id, label, clip.fold, group, clip.offset_sec, clip.duration_sec, audio]
+        row: list[Any] = [clip.id, label, clip.fold, group, clip.offset_sec, clip.duration_sec, audio]
+        row += [list(clip.channels)] if clip.channels else []
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
 
 
 def hash_audio(clips: Sequence[LabelledClip]) -> str:
     """SHA-256 over what there is to hear, in any order: the same with other labels and with folds dealt anew."""
-    heard = sorted(f"{_audio_sha256(clip)} {clip.offset_sec} {clip.duration_sec}" for clip in clips)
+    heard = sorted(
+        f"{_audio_sha256(clip)} {clip.offset_sec} {clip.duration_sec}"
+        + (f" channel {text_of(clip.channels)}" if clip.channels else "")
+        for clip in clips
+    )
     return hashlib.sha256("\n".join(heard).encode()).hexdigest()
 
 
