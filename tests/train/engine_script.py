@@ -4,6 +4,7 @@ Run as ``engine_script.py FOLDER JOB...``: for each name it reads ``FOLDER/JOB.j
 ``FOLDER/JOB.pt``. Rank and number of ranks come from the environment, as a launcher sets them.
 """
 
+import copy
 import functools
 import json
 import math
@@ -103,6 +104,7 @@ def engine_steps(
 
 
 joined = functools.cache(start_distributed)
+loaded = functools.cache(load_base)  # read once for all jobs; each trains a copy
 
 
 def run(job: dict[str, Any], out: Path) -> None:
@@ -119,7 +121,7 @@ def run(job: dict[str, Any], out: Path) -> None:
     ranks = joined()
     rank, world = ranks.rank, ranks.world_size
     base = job.get("base")
-    module = WhisperSummedLoss(load_base(base).model.train()) if base else make_module(job.get("seed", 0))
+    module = WhisperSummedLoss(copy.deepcopy(loaded(base).model).train()) if base else make_module(job.get("seed", 0))
     start = torch.load(out.with_name(job["start"] + ".pt"), weights_only=True) if "start" in job else None
     if start is not None:
         weights = start["weights"] | {"proj_out.weight": start["weights"]["model.decoder.embed_tokens.weight"]}

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from fork_server import ForkServer
 
 from whisper_aut.errors import CheckpointError
 from whisper_aut.train.checkpoint import TrainedState
@@ -52,19 +51,17 @@ TWO_RANKS: dict[str, dict[str, Any]] = {
 TINY: dict[str, Any] = {"base": "pypi:tiny.en", "steps": [0, 3], "lr": 3e-5}
 
 
-def launch(folder: Path, jobs: dict[str, dict[str, Any]], num_ranks: int) -> None:
+def launch(forks: ForkServer, folder: Path, jobs: dict[str, dict[str, Any]], num_ranks: int) -> None:
     """All jobs, one after the other, on ``num_ranks`` processes."""
     for name, job in jobs.items():
         (folder / f"{name}.json").write_text(json.dumps(job))
     port = str(free_port())
     ranks = [
-        subprocess.Popen(
-            [sys.executable, str(_SCRIPT), str(folder), *jobs],
+        forks.start(
+            [_SCRIPT, folder, *jobs],
             env=os.environ
             | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_ranks), "MASTER_PORT": port}
-            | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            stderr=subprocess.PIPE,
-            text=True,
+            | {"MASTER_ADDR": "127.0.0.1"},
         )
         for rank in range(num_ranks)
     ]
@@ -74,11 +71,11 @@ def launch(folder: Path, jobs: dict[str, dict[str, Any]], num_ranks: int) -> Non
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Callable[[str], Result]:
+def results(forks, tmp_path_factory) -> Callable[[str], Result]:
     """State and gradient norms after each job."""
     folder = tmp_path_factory.mktemp("engine")
-    launch(folder, ONE_RANK, 1)
-    launch(folder, TWO_RANKS, 2)
+    launch(forks, folder, ONE_RANK, 1)
+    launch(forks, folder, TWO_RANKS, 2)
     return lambda name: dict(torch.load(folder / f"{name}.pt", weights_only=True))
 
 
@@ -149,11 +146,11 @@ def test_a_run_goes_on_under_another_stage_and_another_number_of_ranks(results):
 
 
 @pytest.fixture(scope="module")
-def tiny_results(tmp_path_factory, demo_weights) -> Callable[[str], Result]:
+def tiny_results(forks, tmp_path_factory, demo_weights) -> Callable[[str], Result]:
     """Losses and gradient norms of real steps: one rank, and every strategy on two."""
     folder = tmp_path_factory.mktemp("tiny")
-    launch(folder, {"one": TINY | {"strategy": "zero1"}}, 1)
-    launch(folder, {stage: TINY | {"strategy": stage} for stage in STAGES}, 2)
+    launch(forks, folder, {"one": TINY | {"strategy": "zero1"}}, 1)
+    launch(forks, folder, {stage: TINY | {"strategy": stage} for stage in STAGES}, 2)
     return lambda name: dict(torch.load(folder / f"{name}.pt", weights_only=True))
 
 

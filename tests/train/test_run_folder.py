@@ -14,14 +14,15 @@ from whisper_aut.train.run_folder import check_identity, identity, write_run_jso
 
 
 @pytest.fixture(scope="module")
-def kept(tiny_en, tmp_path_factory, write_corpus, make_recipe) -> Prepared:
+def kept(small_base, tmp_path_factory, write_corpus, make_recipe) -> Prepared:
     """A corpus and recipe that no test changes: weights are read and hashed once for all."""
-    return prepare(load_recipe(make_recipe(write_corpus(tmp_path_factory.mktemp("kept") / "corpus"))))
+    corpus = write_corpus(tmp_path_factory.mktemp("kept") / "corpus")
+    return prepare(load_recipe(make_recipe(corpus, base=small_base)))
 
 
 @pytest.fixture
-def prepared(tiny_en, make_corpus, make_recipe) -> Prepared:
-    return prepare(load_recipe(make_recipe(make_corpus())))
+def prepared(small_base, make_corpus, make_recipe) -> Prepared:
+    return prepare(load_recipe(make_recipe(make_corpus(), base=small_base)))
 
 
 def identity_of(prepared: Prepared) -> dict:
@@ -97,7 +98,8 @@ def test_another_base_is_refused(prepared, tmp_path):
         check_identity(tmp_path, identity_of(prepared), identity_of(prepared) | {"base_sha256": "0"})
 
 
-def test_run_json_tells_what_the_run_is_made_of(prepared, tmp_path):
+def test_run_json_tells_what_the_run_is_made_of(demo_weights, make_corpus, make_recipe, tmp_path):
+    prepared = prepare(load_recipe(make_recipe(make_corpus())))  # of the real tiny.en
     write_run_json(
         tmp_path, prepared.recipe, prepared.base, prepared.corpus, prepared.plan, steps=6, world_size=2,
         precision=PrecisionChoice(torch.float32, "asked for"),

@@ -1,9 +1,6 @@
 """Word errors during training: those of ``whisper-aut wer`` before the first step, on any ranks, under any strategy."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -25,7 +22,8 @@ def recipe(demo_weights, real_data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prompts")
     lines = (real_data_dir / "train" / "speech.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["source"] == "asterisk_prompts"]
-    rows = [row for row in rows if 1 < row["duration_sec"] < 2][:8]
+    rows = [row for row in rows if 1 < row["duration_sec"] < 2 and len(row["text"].split()) > 1]
+    rows = sorted(rows, key=lambda row: (len(row["text"]), row["id"]))[:8]  # decoding is limited by the text's length
     for row in rows:
         row["audio"] = str(real_data_dir / "train" / row["audio"])
     (folder / "speech.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -53,7 +51,7 @@ def test_it_is_off_unless_asked_for_and_needs_speech(recipe):
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("strategy", "ranks"), [("zero1", 1), ("zero3", 2)])
-def test_before_the_first_step_it_is_the_bases_on_any_ranks(recipe, tmp_path, strategy, ranks, tiny_en):
+def test_before_the_first_step_it_is_the_bases_on_any_ranks(recipe, forks, tmp_path, strategy, ranks, tiny_en):
     import torch
 
     from whisper_aut.constants import HOP_LENGTH, context_frames
@@ -63,11 +61,8 @@ def test_before_the_first_step_it_is_the_bases_on_any_ranks(recipe, tmp_path, st
     from whisper_aut.model.greedy import decoding_rules, greedy
     from whisper_aut.model.word_errors import word_counter
 
-    command = [sys.executable, "-P", "-m", "whisper_aut", "train", str(recipe), f"train.deepspeed={strategy}"]
-    done = subprocess.run(
-        [*command, "--ranks", str(ranks), "--out", str(tmp_path / "run")],
-        env=os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
+    words = ["-m", "whisper_aut", "train", recipe, f"train.deepspeed={strategy}", "--out", tmp_path / "run"]
+    done = forks.run([*words, *(["--ranks", ranks] if ranks > 1 else [])])
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open(encoding="utf-8")]
     rates = [line["wer"] for line in lines if line["event"] == "validation"]
