@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from whisper_aut.constants import DOMAINS, MAX_TOKENS, WINDOW_SEC, Domain
 from whisper_aut.errors import RecipeError
 
+SilentClips = Literal["keep", "warn", "quarantine"]
+
 
 class Section(BaseModel):
     """A part of the recipe: unknown keys are refused, values cannot change after reading."""
@@ -94,6 +96,13 @@ class DataConfig(Section):
         default=0.02,
         description="Share of clips read that may turn out unreadable before the run stops; holds from the hundredth "
         "clip on.",
+    )
+    silent_clips: SilentClips = Field(
+        default="warn",
+        description="Clips in which nothing is heard. warn: digital silence (also of channels that cancel) is replaced "
+        "as an unreadable clip is; what stays under -60 dB of full scale, or loses 20 dB and more as its channels are "
+        "mixed, is trained on, counted, named in silent.jsonl and said at the first. quarantine: these are replaced, "
+        "too. keep: all are trained on, and counted.",
     )
     num_workers: Annotated[int, Field(ge=0)] = Field(
         default=2, description="Processes per rank that decode audio; 0 decodes in the training process."

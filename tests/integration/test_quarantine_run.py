@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+import soundfile
 
 pytestmark = pytest.mark.integration
 
@@ -51,3 +52,27 @@ def test_a_corpus_without_one_readable_clip_of_a_domain_stops_the_run(
     assert "unreadable" in errors
     assert "music.jsonl:" in errors
     assert "Traceback" not in errors
+
+
+def test_silent_clips_are_replaced_or_counted_and_said_once(start_training, corpus, make_recipe, tmp_path):
+    folder = tmp_path / "corpus"
+    shutil.copytree(corpus, folder)
+    for number in range(12):
+        path = folder / "audio" / f"music-{number:03d}.wav"
+        wave, rate = soundfile.read(path)
+        if number % 3 == 0:
+            soundfile.write(path, 0 * wave, rate)
+        elif number % 3 == 1:
+            soundfile.write(path, 5e-4 * wave / abs(wave).max(), rate)
+    training = start_training(make_recipe(folder, steps=12), tmp_path / "run", "data.holdout_clips=3")
+    code, errors = training.finish()
+    assert code == 0, errors
+    read = {name: [json.loads(line) for line in (tmp_path / "run" / f"{name}.jsonl").read_text().splitlines()]
+            for name in ("quarantine", "silent")}  # fmt: skip
+    assert all("digital silence" in entry["reason"] and int(entry["id"][-3:]) % 3 == 0 for entry in read["quarantine"])
+    assert all("near silence" in entry["reason"] and int(entry["id"][-3:]) % 3 == 1 for entry in read["silent"])
+    steps = training.steps().values()
+    assert sum(line["quarantined"] for line in steps) == len(read["quarantine"]) > 0
+    assert sum(line["silent"] for line in steps) == len(read["silent"]) > 0
+    assert errors.count("the clip is near silence") == 1
+    assert f"in {len(read['silent'])} of " in errors

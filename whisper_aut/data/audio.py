@@ -14,6 +14,7 @@ from whisper_aut.data.channels import MAX_CHANNELS, Channels, mixed
 from whisper_aut.data.containers.layout import SHORT_BY_SEC, DecodingError, Frames, Reader
 from whisper_aut.data.containers.read import AudioInfo, SndfileReader, audio_info, open_audio, reopen_examined
 from whisper_aut.data.locate import AudioSource
+from whisper_aut.data.silence import Silence, find_silence
 from whisper_aut.errors import AudioError
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 2_000, 384_000  # Hz
@@ -53,6 +54,23 @@ def read_waveform(
     frames, rate = read_frames(source, where, offset_sec, duration_sec)
     mono = mixed(frames, channels, where)
     check_values(mono, where)
+    return _resampled(mono, rate, sample_rate, duration_sec, where)
+
+
+def read_clip(
+    source: AudioSource, *, offset_sec: float, duration_sec: float, clip_id: str = "", channels: Channels = ()
+) -> tuple[npt.NDArray[np.float32], Silence | None]:
+    """As :func:`read_waveform`, and whether there is anything to hear."""
+    where = f"clip {clip_id}: {source}" if clip_id else str(source)
+    frames, rate = read_frames(source, where, offset_sec, duration_sec)
+    mono = mixed(frames, channels, where)
+    check_values(mono, where)
+    return _resampled(mono, rate, SAMPLE_RATE, duration_sec, where), find_silence(frames, channels, mono)
+
+
+def _resampled(
+    mono: npt.NDArray[np.float32], rate: int, sample_rate: int, duration_sec: float | None, where: str
+) -> npt.NDArray[np.float32]:
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if duration_sec is not None:

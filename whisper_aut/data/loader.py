@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from whisper_aut.constants import HOP_LENGTH, IGNORE_LABEL, MAX_TOKENS, Domain, context_frames
-from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.audio import read_clip
 from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
 from whisper_aut.data.manifest import Clip
@@ -30,6 +30,7 @@ from whisper_aut.data.overlay import Overlay, joined_text, overlaid
 from whisper_aut.data.plan import ClipRef, MicroBatch, Plan
 from whisper_aut.data.pool import Pool
 from whisper_aut.data.quarantine import QuarantineEntry
+from whisper_aut.data.silence import Silence
 from whisper_aut.errors import AudioError, LoaderLost, ManifestError, WhisperAutError, first_line
 
 MAX_ATTEMPTS = 9  # the clip itself and eight substitutes; then the loader gives up
@@ -50,7 +51,8 @@ class Batch:
         domains: of the clips.
         ids: of the clips.
         micro_batch: what the plan asked for; ``ids`` has substitutes in place of unreadable clips.
-        quarantined: clips that were found unreadable.
+        quarantined: clips that were found unreadable, or silent where the recipe wants no such clips.
+        silent: clips of the batch in which nothing is heard.
     """
 
     waveforms: Tensor
@@ -61,6 +63,7 @@ class Batch:
     ids: tuple[str, ...]
     micro_batch: MicroBatch
     quarantined: tuple[QuarantineEntry, ...]
+    silent: tuple[QuarantineEntry, ...] = ()
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, from which copies to a GPU run beside other work."""
@@ -199,10 +202,11 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
 
     def _batch(self, micro_batch: MicroBatch) -> Batch:
         quarantined: list[QuarantineEntry] = []
+        silent: list[QuarantineEntry] = []
         clips: list[Clip] = []
         waveforms: list[npt.NDArray[np.float32]] = []
         for ref in micro_batch.clips:
-            found = self._read(ref, micro_batch.num_frames * HOP_LENGTH, quarantined)
+            found = self._read(ref, micro_batch.num_frames * HOP_LENGTH, quarantined, silent)
             if found is not None:
                 clip, waveform = self._overlaid(ref, micro_batch.step, *found, quarantined)
                 clips.append(clip)
@@ -220,6 +224,7 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
             ids=tuple(clip.id for clip in clips),
             micro_batch=micro_batch,
             quarantined=tuple(quarantined),
+            silent=tuple(silent),
         )
 
     def _overlaid(
@@ -241,14 +246,18 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
         if self._text_encoder.num_tokens(text, clip.domain, clip.language) > MAX_TOKENS:
             return clip, waveform
         try:
-            mixed = overlaid(waveform, _waveform(pool, partner_ref.row, partner), overlay)
+            mixed = overlaid(waveform, _waveform(pool, partner_ref.row, partner)[0], overlay)
         except AudioError as error:
             quarantined.append(QuarantineEntry(partner.id, pool.where(partner_ref.row), error.what))
             return clip, waveform
         return (clip, waveform) if mixed is None else (replace(clip, text=text), mixed)
 
     def _read(
-        self, ref: ClipRef, max_samples: int, quarantined: list[QuarantineEntry]
+        self,
+        ref: ClipRef,
+        max_samples: int,
+        quarantined: list[QuarantineEntry],
+        silent: list[QuarantineEntry],
     ) -> tuple[Clip, npt.NDArray[np.float32]] | None:
         """The clip and its waveform, or those of its first readable substitute that fits; None without substitutes."""
         lost: list[QuarantineEntry] = []
@@ -260,8 +269,10 @@ class _Batches(Dataset["Batch | WhisperAutError"]):
                 tried.add(candidate)
                 clip = pool.clip(candidate.row)
                 try:
-                    waveform = _waveform(pool, candidate.row, clip)
+                    waveform, silence = _waveform(pool, candidate.row, clip)
                     quarantined += lost
+                    if silence is not None:
+                        silent.append(QuarantineEntry(clip.id, pool.where(candidate.row), silence.what))
                     return clip, waveform
                 except AudioError as error:
                     lost.append(QuarantineEntry(clip.id, pool.where(candidate.row), error.what))
@@ -336,14 +347,25 @@ def _received(items: Iterator[Batch | WhisperAutError], workers: Collection[Base
         raise _loader_lost(error) from None
 
 
-def _waveform(pool: Pool, row: int, clip: Clip) -> npt.NDArray[np.float32]:
-    return read_waveform(
+def _waveform(pool: Pool, row: int, clip: Clip) -> tuple[npt.NDArray[np.float32], Silence | None]:
+    """The clip's samples, and why nothing is heard of a clip that is wanted all the same.
+
+    Raises:
+        AudioError: it is unreadable, or silent and not wanted.
+    """
+    waveform, silence = read_clip(
         pool.audio_source(row),
         offset_sec=clip.offset_sec,
         duration_sec=clip.duration_sec,
         clip_id=clip.id,
         channels=clip.channels,
     )
+    unwanted = silence is not None and (
+        pool.silent_clips == "quarantine" or (pool.silent_clips == "warn" and silence.is_digital)
+    )
+    if silence is not None and unwanted:
+        raise AudioError(silence.what, where=pool.where(row), remedy="see data.silent_clips")
+    return waveform, silence
 
 
 def _as_is(item: Any) -> Any:

@@ -21,6 +21,7 @@ from whisper_aut.data.manifest import Clip, Manifest, load_manifest, read_manife
 from whisper_aut.data.manifest_counts import Histogram, duration_histogram, text_histogram
 from whisper_aut.data.row_checks import Problem
 from whisper_aut.data.rows import MAX_PROBLEMS
+from whisper_aut.data.silence import find_silence
 from whisper_aut.errors import AudioError, ManifestError
 from whisper_aut.progress import track
 
@@ -166,9 +167,12 @@ def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[tuple[str,
     where = f"clip {clip.id}"
     try:
         frames, _ = read_frames(manifest.audio_source(row), where, clip.offset_sec, clip.duration_sec)
-        check_values(mixed(frames, clip.channels, where), where)
+        mono = mixed(frames, clip.channels, where)
+        check_values(mono, where)
     except AudioError as error:
         return ("audio", f"{error.what} ({clip.audio})"), False
+    if (silence := find_silence(frames, clip.channels, mono)) is not None:
+        return ("audio", f"{silence.what} ({clip.audio})"), False
     correlation = None if clip.channels else differing(frames)
     if correlation is None or clip.domain != "speech":
         return None, correlation is not None

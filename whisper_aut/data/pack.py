@@ -37,7 +37,7 @@ from whisper_aut.progress import Progress
 
 MANIFEST, SUMS, RECORD, REJECTS, _ASIDE = "manifest.parquet", "SHA256SUMS", "pack.json", "rejects.jsonl", ".packing"
 _METADATA = b"whisper_aut.pack"
-_VERSION = 1
+_VERSION = 2  # 2: audio whose header lies, and MP3 right behind a seek, as they are
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from whisper_aut.config import SilentClips
 from whisper_aut.constants import Domain
 from whisper_aut.data.clip_table import CHUNK_ROWS, ClipTable
 from whisper_aut.data.locate import AudioSource
@@ -22,12 +23,14 @@ class Pool:
         manifests: where the clips come from.
         rows: uint32 [N], rows of the manifests counted through all of them, ascending.
         num_samples: int32 [N], length of each clip at 16 kHz, at least 1.
+        silent_clips: what becomes of clips in which nothing is heard.
     """
 
     domain: Domain
     manifests: tuple[Manifest, ...]
     rows: npt.NDArray[np.uint32]
     num_samples: npt.NDArray[np.int32]
+    silent_clips: SilentClips = "warn"
 
     def __len__(self) -> int:
         return len(self.rows)

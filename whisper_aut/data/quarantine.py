@@ -43,8 +43,26 @@ class Quarantine:
         self.path, self.max_rate, self._option = path, max_rate, option
         self.num_read = 0
         self.num_unreadable = 0
+        self.silent_path = path.with_name("silent.jsonl")
+        self.num_silent = 0
         self._first: list[QuarantineEntry] = []
         self._advised = False
+
+    def record_silent(self, entries: Sequence[QuarantineEntry], *, write: bool = True) -> None:
+        """Count clips in which nothing is heard and that were used all the same; name them in a ledger of their own."""
+        if entries and write:
+            if not self.num_silent:
+                first = entries[0]
+                what = f"{first.reason} (clip {first.id}, {first.where}); it is trained on, as data.silent_clips says"
+                print(f"warning: {what}; more of its kind are named in {self.silent_path}", file=sys.stderr, flush=True)
+            _append(self.silent_path, entries)
+        self.num_silent += len(entries)
+
+    def silent_summary(self) -> str:
+        """One sentence on the silent clips that were used, for the end of the run; empty where there were none."""
+        if not self.num_silent:
+            return ""
+        return f"in {self.num_silent} of {self.num_read} clips nothing is heard; {self.silent_path} names them"
 
     def summary(self) -> str:
         """One sentence on the unreadable clips for the end of the run; empty where there were none."""
@@ -76,8 +94,7 @@ class Quarantine:
             print(f"warning: {advice}", file=sys.stderr, flush=True)
             self._advised = True
         if entries and write:
-            with self.path.open("a", encoding="utf-8") as ledger:
-                ledger.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
+            _append(self.path, entries)
         if self.num_read >= MIN_CLIPS_READ:
             self.check()
 
@@ -95,3 +112,8 @@ class Quarantine:
                 where=str(self.path),
                 remedy=f"mend or remove the clips that the ledger lists, or raise {self._option}",
             )
+
+
+def _append(path: Path, entries: Sequence[QuarantineEntry]) -> None:
+    with path.open("a", encoding="utf-8") as ledger:
+        ledger.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)

@@ -78,8 +78,8 @@ def select(
         )
     validation = held_out.astype(np.uint32)
     return (
-        Pool(domain, manifests, train, _num_samples(manifests, train)),
-        Pool(domain, manifests, validation, _num_samples(manifests, validation)),
+        Pool(domain, manifests, train, _num_samples(manifests, train), data.silent_clips),
+        Pool(domain, manifests, validation, _num_samples(manifests, validation), data.silent_clips),
         usable.dropped(),
     )
 

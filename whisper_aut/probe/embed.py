@@ -32,7 +32,7 @@ from whisper_aut.progress import Progress
 Precision = Literal["float32", "bfloat16"]
 StoredLayers = Literal["last", "all"]
 
-POOLING_VERSION = 2  # any change of what a stored vector means counts this up and empties every cache
+POOLING_VERSION = 3  # any change of what a stored vector means counts this up and empties every cache
 NUM_DECODERS = 2  # threads; libsndfile and soxr work outside the interpreter's lock
 # Mel frames of one batch: enough to fill the machine, little enough that all lengths waiting at once stay under 0.5 GB.
 BATCH_FRAMES = {"cpu": 12_000, "cuda": 96_000}

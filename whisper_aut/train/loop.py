@@ -194,6 +194,8 @@ class _Trainer:
             log.event("done", step=self.num_steps_done, wall_sec=time.monotonic() - started_sec)
         if self.ranks.speaks and (unreadable := self.quarantine.summary()):
             print(f"train: {unreadable}", file=sys.stderr)
+        if self.ranks.speaks and (silent := self.quarantine.silent_summary()):
+            print(f"train: {silent}", file=sys.stderr)
         self.watchdog.at("waiting for other ranks at the end", patient=True, waits_for_ranks=True)
         dist.barrier()
         return self._last_checkpoint()
@@ -236,7 +238,7 @@ class _Trainer:
         log.step(
             step=self.num_steps_done, loss=outcome.loss, lr=lr, grad_norm=outcome.grad_norm,
             num_clips=outcome.num_clips, num_tokens=outcome.num_tokens, audio_sec=outcome.num_samples / SAMPLE_RATE,
-            clips_digest=outcome.clips_digest, quarantined=outcome.num_quarantined,
+            clips_digest=outcome.clips_digest, quarantined=outcome.num_quarantined, silent=outcome.num_silent,
             memory_gb=peak_memory_gb(self.ranks.device), **speed,
         )  # fmt: skip
         if outcome.skipped is None:
@@ -309,6 +311,9 @@ class _Trainer:
             parts = self.ranks.gather([entry for batch in batches for entry in batch.quarantined])
             found = [entry for part in parts for entry in part]
         self.quarantine.record(found, outcome.num_clips + len(found), write=self.ranks.speaks)
+        if outcome.num_silent:
+            silent = self.ranks.gather([entry for batch in batches for entry in batch.silent])
+            self.quarantine.record_silent([entry for part in silent for entry in part], write=self.ranks.speaks)
 
     def _interrupted(self, stop: StopRequest, when: str) -> Interrupted:
         return Interrupted(

@@ -43,6 +43,7 @@ class StepOutcome:
         num_clips, num_tokens, num_samples: real ones, no padding.
         clips_digest: of the ids of all clips, whatever their order and ranks: a ledger of what was read.
         num_quarantined: clips found unreadable.
+        num_silent: clips in which nothing is heard.
         flops: of real audio and real tokens, forward and backward.
         stop: a rank was asked to stop.
     """
@@ -56,6 +57,7 @@ class StepOutcome:
     num_samples: int
     clips_digest: int
     num_quarantined: int
+    num_silent: int
     flops: float
     stop: bool
 
@@ -90,6 +92,7 @@ class Stepper:
             sum(clips_digest(batch.ids) for batch in batches),
             sum(len(batch.quarantined) for batch in batches),
             sum(useful_flops(whisper, batch.num_samples, real_tokens(batch.labels)) for batch in batches),
+            sum(len(batch.silent) for batch in batches),
         )
         num_tokens, num_clips, num_samples, digest, num_quarantined = (int(count) for count in counts[:5])
         losses: list[Tensor] = []
@@ -120,6 +123,7 @@ class Stepper:
             num_samples=num_samples,
             clips_digest=digest,
             num_quarantined=num_quarantined,
+            num_silent=int(counts[6]),
             flops=float(counts[5]),
             stop=stopped,
         )

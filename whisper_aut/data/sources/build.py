@@ -28,7 +28,7 @@ from whisper_aut.errors import LoaderLost, SourceError
 from whisper_aut.machine import use_one_thread
 from whisper_aut.progress import Progress
 
-_FORM = 1  # of what a build writes; another one cannot go on with its parts
+_FORM = 2  # of what a build writes; another one cannot go on with its parts
 
 
 @dataclass(frozen=True)
