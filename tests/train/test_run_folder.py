@@ -43,7 +43,7 @@ def test_the_same_recipe_and_data_may_go_on(prepared, tmp_path):
     "override",
     [
         "name=another", "description=other words", "data.num_workers=1", "data.max_quarantine_rate=0.5",
-        "train.precision=fp32", "train.deepspeed=zero3", "train.gradient_checkpointing=true",
+        "train.precision=bf16", "train.deepspeed=zero3", "train.gradient_checkpointing=true",
         "train.checkpoint_every_steps=1", "train.keep_checkpoints=9", "train.validate_every_steps=3",
         "train.validate_wer_clips=2",
     ],
