@@ -6,8 +6,10 @@ import sys
 
 from whisper_aut.bench.commands import app
 from whisper_aut.errors import WhisperAutError
+from whisper_aut.machine import set_thread_environment
 
 if __name__ == "__main__":
+    set_thread_environment()
     try:
         app(standalone_mode=False)
     except WhisperAutError as error:
