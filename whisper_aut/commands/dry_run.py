@@ -89,7 +89,7 @@ def _time_here(prepared: Prepared, total_flops: float, mean_clip_sec: float) -> 
     choice = choose_precision(prepared.recipe.train.precision, device)
     speed = measure_flops(
         prepared.base.model.model.encoder, choice.dtype, device,
-        num_positions=max(1, round(mean_clip_sec * POSITIONS_PER_SEC)), num_clips=prepared.plan.micro_batch_clips,
+        num_positions=max(1, round(mean_clip_sec * POSITIONS_PER_SEC)), num_clips=2,
     )  # fmt: skip
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     warning = f"\nwarning: {choice.warning}" if choice.warning else ""
