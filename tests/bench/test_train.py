@@ -17,19 +17,19 @@ from whisper_aut.errors import GateFailed, ManifestError, RecipeError
 
 
 @pytest.fixture(scope="module")
-def numbers(demo_weights, write_corpus, tmp_path_factory):
+def numbers(small_base, write_corpus, tmp_path_factory):
     """One turn of one step of both, and two steps of both loss curves."""
     corpus = write_corpus(tmp_path_factory.mktemp("bench") / "corpus", clips_per_domain=12)
     asked = TrainBench(
-        manifest=corpus / "speech.jsonl", clip_sec=0.9, clips_per_step=2, micro_batch_clips=1, turns=1,
-        steps_per_turn=1, loss_steps=2, sides=("ours bf16", "hf bf16"),
+        base=str(small_base), manifest=corpus / "speech.jsonl", clip_sec=0.9, clips_per_step=2, micro_batch_clips=1,
+        turns=1, steps_per_turn=1, loss_steps=2, sides=("ours fp32", "hf fp32"),
     )  # fmt: skip
     return measure_training(asked)
 
 
 @pytest.mark.integration
 def test_both_sides_see_the_same_clips_and_no_speed_is_bought_with_another_optimisation(numbers):
-    ours, theirs = numbers["sides"]["ours bf16"], numbers["sides"]["hf bf16"]
+    ours, theirs = numbers["sides"]["ours fp32"], numbers["sides"]["hf fp32"]
     assert [sorted(step) for step in ours["clips"]] == [sorted(step) for step in theirs["clips"]]
     assert len(ours["clips"]) == 1 and len(set(ours["clips"][0])) == 2
     assert ours["micro-batches on the full window"] == 0 < theirs["micro-batches on the full window"]
@@ -41,8 +41,8 @@ def test_both_sides_see_the_same_clips_and_no_speed_is_bought_with_another_optim
 
 @pytest.mark.integration
 def test_ratios_are_those_of_the_raw_numbers(numbers):
-    ratio = numbers["ratios"]["ours bf16 over hf bf16"]
-    ours, theirs = (numbers["sides"][name]["clips/s by turn"] for name in ("ours bf16", "hf bf16"))
+    ratio = numbers["ratios"]["ours fp32 over hf fp32"]
+    ours, theirs = (numbers["sides"][name]["clips/s by turn"] for name in ("ours fp32", "hf fp32"))
     assert ratio["by turn"] == pytest.approx([mine / other for mine, other in zip(ours, theirs, strict=True)])
     assert ratio["median"] == median(ratio["by turn"])
     assert ratio["over all turns"] == pytest.approx(ratio["median"])  # of one turn

@@ -1,11 +1,7 @@
 """What cannot be exported: a clear message, and nothing half-written."""
 
 import json
-import os
-import resource
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -187,18 +183,20 @@ def test_values_beyond_float16_are_not_made_infinite(refused, small_folder):
     assert "bfloat16" in (error.remedy or "")
 
 
-def _limit_file_size() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+_ON_A_FULL_DISK = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+runpy.run_module("whisper_aut", run_name="__main__")
+"""
 
 
 @pytest.mark.parametrize("form", ["hf", "openai", "ctranslate2", "hf,qwen2-audio"])
-def test_a_disk_that_is_full(tmp_path, form):
+def test_a_disk_that_is_full(forks, small_base, tmp_path, tmp_path_factory, form):
     """A real error of the system: no file may grow beyond a megabyte."""
-    arguments = f"export pypi:tiny.en --out out --keep-decoder adapted --to {form}"
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "whisper_aut", *arguments.split()],
-        cwd=tmp_path, preexec_fn=_limit_file_size, capture_output=True, text=True, env=_environment(),
-    )  # fmt: skip
+    script = tmp_path_factory.mktemp("limited") / "script.py"
+    script.write_text(_ON_A_FULL_DISK)
+    words = [script, "export", small_base, "--out", "out", "--keep-decoder", "adapted", "--to", form]
+    done = forks.run(words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "the export cannot be written" in done.stderr
     assert "GB" in done.stderr
@@ -206,9 +204,10 @@ def test_a_disk_that_is_full(tmp_path, form):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_export_leaves_nothing_under_the_final_name_and_the_next_one_clears_up(tmp_path, small_folder):
-    command = [sys.executable, "-P", "-m", "whisper_aut", "export", "pypi:tiny.en", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen([*command, "--to", "hf,openai", "--keep-decoder", "adapted"], env=_environment())
+def test_a_killed_export_leaves_nothing_under_the_final_name_and_the_next_one_clears_up(forks, tmp_path, small_folder):
+    """Of tiny.en, which takes long enough to be met at it."""
+    words = ["-m", "whisper_aut", "export", "pypi:tiny.en", "--out", tmp_path / "out"]
+    process = forks.start([*words, "--to", "hf,openai", "--keep-decoder", "adapted"])
     aside = tmp_path / f".out.{process.pid}"
     while not (aside / "model.safetensors").is_file() and process.poll() is None:
         time.sleep(0.01)
@@ -219,11 +218,6 @@ def test_a_killed_export_leaves_nothing_under_the_final_name_and_the_next_one_cl
     export_model(small_folder, tmp_path / "out")
     assert not aside.exists()
     assert (tmp_path / "out" / "SHA256SUMS").is_file()
-
-
-def _environment() -> dict[str, str]:
-    repository = Path(__file__).resolve().parents[2]
-    return os.environ | {"PYTHONPATH": str(repository), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
 def test_what_reads_back_as_something_else_is_found_out():
