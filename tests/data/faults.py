@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def wav_of_size(wave: np.ndarray, size: int) -> bytes:
     content = wav(wave)
     place = content.index(b"data") + 4
     return content[:place] + struct.pack("<I", size) + content[place + 4 :]
+
+
+def flac(wave: np.ndarray) -> bytes:
+    """A FLAC of 16 bits."""
+    return encoded(wave, format="FLAC")
 
 
 def flac_of_total(wave: np.ndarray, total: int) -> bytes:
@@ -177,4 +183,114 @@ def amr(num_frames: int) -> bytes:
     return b"#!AMR\n" + b"".join(b"\x3c" + draw.bytes(31) for _ in range(num_frames))
 
 
-Make = Callable[[Path], Any]
+SECONDS = 3.0  # of every sound here that is whole
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file with something wrong, and what is right.
+
+    Attributes:
+        name: of the file.
+        make: writes it.
+        seconds: that are right; None where the file has to be refused.
+        sound: what is heard at 16 kHz; None where that cannot be said.
+        says: part of the reason for which it is refused, or that validation reports although it can be read.
+        channel: that its row names.
+        by_ffmpeg: torchcodec has to read it.
+        replaced: training takes another clip in its place.
+    """
+
+    name: str
+    make: Callable[[Path], Any]
+    seconds: float | None = SECONDS
+    sound: np.ndarray | None = None
+    says: str = ""
+    channel: int | list[int] | None = None
+    by_ffmpeg: bool = False
+    replaced: bool = False
+
+    @property
+    def id(self) -> str:
+        """The file's name as an id."""
+        return self.name.replace(".", "_")
+
+
+def _bytes(make: Callable[[], bytes]) -> Callable[[Path], Any]:
+    return lambda path: path.write_bytes(make())
+
+
+def _cut(make: Callable[[], bytes], share: float = 0.6) -> Callable[[Path], Any]:
+    def write(path: Path) -> None:
+        content = make()
+        path.write_bytes(content[: round(len(content) * share) + 1])
+
+    return write
+
+
+def _ffmpeg(*options: str, rate: int = 48_000, **more: Any) -> Callable[[Path], Any]:
+    return lambda path: ffmpeg(path, sweep(SECONDS, rate), *options, rate=rate, **more)
+
+
+def audio_faults() -> list[Fault]:
+    """Some forty kinds of fault, each once."""
+    one, other = sweep(SECONDS), sweep(SECONDS, low=3_000, high=200)
+    both, silence = np.concatenate([one, other]), np.zeros_like(one)
+    noise = np.random.default_rng(0).normal(0, 0.1, len(one)).astype(np.float32)
+    lame, plain_mp3 = mp3(one), without_xing(mp3(one))
+    call = wav(spread(one, other))
+    aac = ("-c:a", "aac", "-b:a", "96k")
+    joined = [
+        Fault("joined.ogg", _bytes(lambda: ogg(one, "VORBIS", 1) + ogg(other, "VORBIS", 2)), 2 * SECONDS, both),
+        Fault("joined.opus", _bytes(lambda: ogg(one, "OPUS", 7) + ogg(other, "OPUS", 7)), 2 * SECONDS, both),
+        Fault("joined.mp3", _bytes(lambda: mp3(one) + id3v2(500) + mp3(other)), 2 * SECONDS, both),
+        Fault("joined.flac", _bytes(lambda: flac(one) + flac(other)), 2 * SECONDS, both),
+        Fault("joined.wav", _bytes(lambda: wav(one) + wav(other)), 2 * SECONDS, both),
+        Fault("two_rates.ogg", _bytes(lambda: ogg(one, "VORBIS", 1) + encoded(sweep(1.0, 8_000), 8_000, format="OGG")),
+              None, says="follow one another"),
+    ]  # fmt: skip
+    unknown = [
+        Fault("size_0.wav", _bytes(lambda: wav_of_size(one, 0)), sound=one),
+        Fault("size_ffffffff.wav", _bytes(lambda: wav_of_size(one, 0xFFFFFFFF)), sound=one),
+        Fault("size_7ffff000.wav", _bytes(lambda: wav_of_size(one, 0x7FFFF000)), sound=one),
+        Fault("stale_size.wav", _bytes(lambda: wav_of_size(one, 16_000)), None, says="follow the 0.500 s"),
+        Fault("total_0.flac", _bytes(lambda: flac_of_total(one, 0)), sound=one),
+        Fault("total_too_small.flac", _bytes(lambda: flac_of_total(one, 9_000)), sound=one),
+        Fault("total_absurd.flac", _bytes(lambda: flac_of_total(one, 2**36 - 1)), None, says="missing"),
+        Fault("no_end_mark.ogg", _bytes(lambda: without_end_mark(ogg(one, "VORBIS"))), sound=one),
+        Fault("no_end_mark.opus", _bytes(lambda: without_end_mark(ogg(one, "OPUS"))), sound=one),
+        Fault("no_header.mp3", _bytes(lambda: plain_mp3), SECONDS + 0.1, one),
+        Fault("vbri.mp3", _bytes(lambda: vbri(lame)), SECONDS + 0.1, one),
+        Fault("cover_of_a_megabyte.mp3", _bytes(lambda: id3v2(2**20) + plain_mp3), SECONDS + 0.1, one),
+        Fault("ape_in_front.mp3", _bytes(lambda: ape(True) + plain_mp3 + ape(False)), SECONDS + 0.1, one),
+        Fault("sound_file_of_another_name.wav", _bytes(lambda: plain_mp3), SECONDS + 0.1, one),
+    ]
+    cut = [
+        Fault("cut.wav", _cut(lambda: wav(noise)), None, says="missing"),
+        Fault("cut.flac", _cut(lambda: flac(noise)), None, says="missing"),
+        Fault("cut.opus", _cut(lambda: ogg(noise, "OPUS")), None, says="missing"),
+        Fault("cut.mp3", _cut(lambda: mp3(noise)), None, says="missing"),
+        Fault("text.wav", _bytes(lambda: b"this is a transcript" * 99), None, says="not readable"),
+        Fault("empty.ogg", _bytes(lambda: b""), None, says="not readable"),
+    ]
+    heard = [
+        Fault("left.wav", _bytes(lambda: call), sound=one, channel=0),
+        Fault("right.wav", _bytes(lambda: call), sound=other, channel=1),
+        Fault("mixed.wav", _bytes(lambda: call), sound=(one + other) / 2, channel=[0, 1]),
+        Fault("call.wav", _bytes(lambda: call), sound=(one + other) / 2, says="differ"),
+        Fault("third.wav", _bytes(lambda: call), None, says="channel 2 is", channel=2),
+        Fault("silence.flac", _bytes(lambda: flac(silence)), says="digital silence", replaced=True),
+        Fault("antiphase.wav", _bytes(lambda: wav(spread(one, -one))), says="cancel", replaced=True),
+        Fault("almost_antiphase.wav", _bytes(lambda: wav(spread(one, -0.95 * one))), says="cancel"),
+        Fault("near_silence.flac", _bytes(lambda: flac(one / 2000)), says="near silence"),
+    ]
+    by_ffmpeg = [
+        Fault("phone.m4a", _ffmpeg(*aac), sound=one, by_ffmpeg=True),
+        Fault("youtube.webm", _ffmpeg("-c:a", "libopus"), sound=one, by_ffmpeg=True),
+        Fault("browser.webm", _ffmpeg("-c:a", "libopus", pipe="webm"), sound=one, by_ffmpeg=True),
+        Fault("opus.mp4", _ffmpeg("-c:a", "libopus"), sound=one, by_ffmpeg=True),
+        Fault("fragments.m4a", _ffmpeg(*aac, "-movflags", "frag_keyframe+empty_moov"), sound=one, by_ffmpeg=True),
+        Fault("stream.aac", _ffmpeg(*aac), sound=one, by_ffmpeg=True),
+        Fault("voice.amr", _bytes(lambda: amr(150)), by_ffmpeg=True),
+    ]
+    return joined + unknown + cut + heard + by_ffmpeg

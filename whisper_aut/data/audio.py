@@ -64,8 +64,8 @@ def read_clip(
     where = f"clip {clip_id}: {source}" if clip_id else str(source)
     frames, rate = read_frames(source, where, offset_sec, duration_sec)
     mono = mixed(frames, channels, where)
-    check_values(mono, where)
-    return _resampled(mono, rate, SAMPLE_RATE, duration_sec, where), find_silence(frames, channels, mono)
+    silence = find_silence(frames, channels, mono, *check_values(mono, where))
+    return _resampled(mono, rate, SAMPLE_RATE, duration_sec, where), silence
 
 
 def _resampled(
@@ -212,13 +212,14 @@ def _check_length(num_read: int, num_wanted: int, rate: int, where: str) -> None
         )
 
 
-def check_values(mono: npt.NDArray[np.float32], where: str) -> None:
-    """Refuse samples [S] that no recording has.
+def check_values(mono: npt.NDArray[np.float32], where: str) -> tuple[float, float]:
+    """Refuse samples [S] that no recording has; the lowest and the highest.
 
     Raises:
         AudioError: one is not finite, or far beyond full scale.
     """
-    peak = float(np.maximum(mono.max(), -mono.min()))  # NaN and infinity come through all three
+    low, high = float(mono.min()), float(mono.max())  # NaN and infinity come through both
+    peak = max(abs(low), abs(high))
     if not np.isfinite(peak):
         raise AudioError("the audio holds values that are not finite", where=where, remedy="replace the file")
     if peak > MAX_PEAK:
@@ -227,3 +228,4 @@ def check_values(mono: npt.NDArray[np.float32], where: str) -> None:
             where=where,
             remedy="scale the file to -1..1; it seems to hold integers stored as floats",
         )
+    return low, high

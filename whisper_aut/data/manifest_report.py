@@ -168,10 +168,10 @@ def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[tuple[str,
     try:
         frames, _ = read_frames(manifest.audio_source(row), where, clip.offset_sec, clip.duration_sec)
         mono = mixed(frames, clip.channels, where)
-        check_values(mono, where)
+        low, high = check_values(mono, where)
     except AudioError as error:
         return ("audio", f"{error.what} ({clip.audio})"), False
-    if (silence := find_silence(frames, clip.channels, mono)) is not None:
+    if (silence := find_silence(frames, clip.channels, mono, low, high)) is not None:
         return ("audio", f"{silence.what} ({clip.audio})"), False
     correlation = None if clip.channels else differing(frames)
     if correlation is None or clip.domain != "speech":

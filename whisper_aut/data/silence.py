@@ -12,6 +12,7 @@ from whisper_aut.data.containers.layout import Frames
 
 QUIET_PEAK = 1e-3  # of full scale, -60 dB: 33 steps of 16 bits
 CANCELLED = 0.1  # of the channels' level, -20 dB: two unlike sounds mixed have 0.7 of it
+_ROUNDING = 2 / 32768
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Silence:
     """Why nothing is heard.
 
     Attributes:
-        is_digital: every sample of the clip is the same.
+        is_digital: every sample of the clip is the same; where channels cancel, but for the rounding of 16 bits.
         what: in words.
     """
 
@@ -27,17 +28,18 @@ class Silence:
     what: str
 
 
-def find_silence(frames: Frames, channels: Channels, mono: np.ndarray) -> Silence | None:
+def find_silence(frames: Frames, channels: Channels, mono: np.ndarray, low: float, high: float) -> Silence | None:
     """Whether a clip is silent.
 
     Args:
         frames: float32 [S, C], as they are in the file.
         channels: that were mixed; none: all.
         mono: float32 [S], the mix.
+        low: its lowest sample.
+        high: its highest.
     """
-    low, high = float(mono.min()), float(mono.max())
     chosen = frames[:, list(channels)] if channels else frames
-    if chosen.shape[1] > 1 and (cancelled := _cancelled(chosen, mono, is_digital=low == high)):
+    if chosen.shape[1] > 1 and (cancelled := _cancelled(chosen, mono, is_digital=high - low <= _ROUNDING)):
         return cancelled
     if low == high:
         return Silence(True, f"the clip is digital silence: every sample is {low:g}")
