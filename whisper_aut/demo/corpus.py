@@ -46,8 +46,8 @@ PROBE_CLASSES: dict[ProbeName, tuple[str, ...]] = {
 NUM_FOLDS = 5
 
 _MAX_SPEECH_SEC = 6.0
-_SOUND_SEC = (2.5, 5.0)
-_MUSIC_SEC = (3.0, 6.0)
+_SOUND_SEC = (1.5, 3.5)
+_MUSIC_SEC = (2.5, 4.5)
 _CHUNK_CLIPS = 8  # clips that a process takes at a time
 
 

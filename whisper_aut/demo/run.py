@@ -19,9 +19,9 @@ from whisper_aut.machine import count_oom_kills, explain_kill, usable_cores
 from whisper_aut.progress import format_duration
 from whisper_aut.resources import resource
 
-NUM_CLIPS: Mapping[Domain, int] = {"speech": 800, "environment": 1000, "music": 600}
+NUM_CLIPS: Mapping[Domain, int] = {"speech": 600, "environment": 1200, "music": 400}
 # Half of the demo's time is their embedding at the full window, where each costs as much as 30 s of audio.
-NUM_PROBE_CLIPS: Mapping[ProbeName, int] = {"demo_sounds": 100, "demo_music": 50, "demo_words": 120}
+NUM_PROBE_CLIPS: Mapping[ProbeName, int] = {"demo_sounds": 160, "demo_music": 50, "demo_words": 60}
 BLEND = 0.5  # share of the trained weights in the export: most of the gain, little of the loss (docs/experiments.md)
 
 _NOTE = (
