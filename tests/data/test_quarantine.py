@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from whisper_aut.data.containers.ffmpeg import NEEDS_FFMPEG
 from whisper_aut.data.quarantine import Quarantine, QuarantineEntry
 from whisper_aut.errors import ManifestError
 
@@ -54,3 +55,10 @@ def test_the_end_of_a_run_says_what_was_replaced_and_whether_it_is_more_than_all
     assert "quarantine.jsonl" in quarantine.summary()
     quarantine.record([], 91)
     assert "more than" not in quarantine.summary()
+
+
+def test_what_ffmpeg_would_mend_is_said_once(tmp_path, capsys):
+    quarantine = Quarantine(tmp_path / "quarantine.jsonl", 1.0)
+    for number in range(3):
+        quarantine.record([QuarantineEntry(f"c{number}", f"m:{number}", f"WebM {NEEDS_FFMPEG}, which is missing")], 1)
+    assert capsys.readouterr().err.count("need FFmpeg") == 1

@@ -112,6 +112,28 @@ def test_a_file_whose_end_is_missing_is_refused(faults, ffmpeg, torchcodec, tmp_
         audio_duration_sec(path)
 
 
+@pytest.mark.parametrize("name", ["a.m4a", "opus.webm"])
+def test_joined_files_are_refused(faults, ffmpeg, torchcodec, tmp_path, name):
+    path = ffmpeg(tmp_path / name, faults.sweep(2.0, 48_000), *FILES[name], rate=48_000)
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(AudioError, match="write them into one"):
+        audio_duration_sec(path)
+
+
+def test_an_m4a_whose_header_declares_more_than_there_is(faults, ffmpeg, torchcodec, tmp_path):
+    path = ffmpeg(tmp_path / "a.m4a", faults.sweep(2.0, 44_100), *AAC, rate=44_100)
+    content = bytearray(path.read_bytes())
+    for name, at in ((b"mdhd", 20), (b"mvhd", 20), (b"tkhd", 24), (b"elst", 12)):
+        start = content.index(name) + at
+        content[start : start + 4] = (3 * int.from_bytes(content[start : start + 4], "big")).to_bytes(4, "big")
+    path.write_bytes(content)
+    try:
+        assert audio_duration_sec(path) == pytest.approx(2.0, abs=0.05)
+        assert len(read_waveform(path)) == pytest.approx(32_000, abs=800)
+    except AudioError as error:
+        assert "missing" in error.what or "before its header says" in error.what
+
+
 def test_amr_of_a_phone(faults, torchcodec, tmp_path):
     (tmp_path / "a.amr").write_bytes(faults.amr(150))
     assert audio_duration_sec(tmp_path / "a.amr") == pytest.approx(3.0, abs=0.01)

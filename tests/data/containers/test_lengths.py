@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -234,6 +235,31 @@ def test_a_header_that_covers_a_part_is_not_believed(faults, tmp_path):
     assert faults.likeness(_agrees(tmp_path / "vbri.mp3", 2.08, within=0.05), faults.sweep(2.0)) > 0.99
 
 
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_xing_header_with_a_wrong_number_of_frames(faults, tmp_path, factor):
+    content = bytearray(faults.mp3(faults.sweep(3.0)))
+    place = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    frames = int.from_bytes(content[place : place + 4], "big")
+    content[place : place + 4] = round(frames * factor).to_bytes(4, "big")
+    (tmp_path / "a.mp3").write_bytes(content)
+    if factor > 1:
+        with pytest.raises(AudioError, match="missing"):
+            audio_duration_sec(tmp_path / "a.mp3")
+    else:
+        assert faults.likeness(_agrees(tmp_path / "a.mp3", 3.08, within=0.05), faults.sweep(3.0)) > 0.99
+
+
+def test_opus_whose_positions_are_not_those_of_48_khz_is_refused(faults, tmp_path):
+    """As some programs write it: libsndfile would read a third."""
+    pages = []
+    for page in faults.ogg_pages(faults.ogg(faults.sweep(9.0), "OPUS")):
+        position = int.from_bytes(page[6:14], "little") // 3
+        pages.append(faults.summed(page[:6] + position.to_bytes(8, "little") + page[14:]))
+    (tmp_path / "a.opus").write_bytes(b"".join(pages))
+    with pytest.raises(AudioError, match="its packets hold about 9"):
+        audio_duration_sec(tmp_path / "a.opus")
+
+
 @pytest.mark.parametrize("name", ["wav", "flac", "ogg", "opus", "mp3", "au", "aiff", "w64", "rf64", "flac of total 0"])
 def test_a_file_whose_end_is_missing_is_refused_by_its_header(faults, tmp_path, name):
     wave = np.random.default_rng(0).normal(0, 0.1, 6 * 16_000).astype(np.float32)
@@ -246,6 +272,31 @@ def test_a_file_whose_end_is_missing_is_refused_by_its_header(faults, tmp_path, 
         read_waveform(tmp_path / "a")
     if name != "ogg":  # all of whose audio may be in one page
         assert len(read_waveform(tmp_path / "a", offset_sec=0.5, duration_sec=1.0)) == 16_000  # what is there is there
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_is_an_error_or_less_audio_and_nothing_else(faults, tmp_path, seed):
+    """Bytes changed at random, most of them in the headers."""
+    wave, draw = faults.sweep(0.7), np.random.default_rng(seed)
+    kinds = [
+        faults.wav(wave), faults.flac(wave), faults.ogg(wave, "VORBIS"), faults.ogg(wave, "OPUS"), faults.mp3(wave),
+        faults.without_xing(faults.mp3(wave)), 2 * faults.mp3(wave), 2 * faults.ogg(wave, "OPUS"),
+        2 * faults.flac(wave), faults.flac_of_total(wave, 0), faults.amr(30),
+        *(faults.encoded(wave, format=form) for form in ("CAF", "AIFF", "AU", "W64", "RF64")),
+    ]  # fmt: skip
+    path = tmp_path / "a"
+    for number in range(160):
+        content = bytearray(kinds[number % len(kinds)])
+        for _ in range(draw.integers(1, 12)):
+            place = draw.integers(0, len(content) if draw.random() < 0.4 else min(200, len(content)))
+            size = draw.integers(1, 8)
+            content[place : place + size] = draw.bytes(size) if draw.random() < 0.5 else b"\xff" * size
+        path.write_bytes(content)
+        for read in (audio_duration_sec, read_waveform, partial(read_waveform, offset_sec=0.2, duration_sec=0.3)):
+            with contextlib.suppress(AudioError):
+                read(path)
+        with contextlib.suppress(AudioError):
+            examine_audio(io.BytesIO(bytes(content)), "a")
 
 
 def test_a_stretch_is_a_file_with_other_bytes_in_it(tmp_path):

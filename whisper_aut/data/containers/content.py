@@ -12,7 +12,8 @@ from typing import Any
 
 from whisper_aut.errors import AudioError
 
-_WINDOW = 64 * 2**10  # bytes read at once where small pieces are asked for
+_FIRST_BYTES = 4096  # read at first: a header
+_WINDOW = 64 * 2**10  # read at once from then on, where small pieces are asked for
 
 
 class Content:
@@ -30,7 +31,8 @@ class Content:
         self.memory: io.BytesIO | None = None
         self.stamp: tuple[str, int, int] | None = None
         self._window, self._window_start = b"", 0
-        self._descriptor = -1
+        self._ahead = _FIRST_BYTES
+        self._descriptor, self._where = -1, where
         if isinstance(source, Path):
             self.path = source
             status = self._open(source, where)
@@ -57,22 +59,33 @@ class Content:
                 os.close(descriptor)
 
     def at(self, start: int, num_bytes: int) -> bytes:
-        """``num_bytes`` from ``start`` on, fewer at the end.
+        """``num_bytes`` from ``start`` on, fewer at the end, none outside.
 
         Raises:
-            OSError: the file cannot be read.
+            AudioError: the file cannot be read.
         """
+        if not 0 <= start < self.size:
+            return b""
         if self.memory is not None:
             return bytes(self.memory.getbuffer()[start : start + num_bytes])
         if num_bytes >= _WINDOW:
-            return os.pread(self._descriptor, num_bytes, start)
+            return self._read(start, num_bytes)
         inside = start - self._window_start
         if inside < 0 or inside + num_bytes > len(self._window):
             if self._window_start + len(self._window) >= self.size and inside >= 0 and self._window:
                 return self._window[inside : inside + num_bytes]  # the end of the file
-            self._window, self._window_start = os.pread(self._descriptor, _WINDOW, start), start
+            wanted = max(self._ahead, num_bytes)
+            self._window, self._window_start = self._read(start, wanted), start
+            self._ahead = _WINDOW
             inside = 0
         return self._window[inside : inside + num_bytes]
+
+    def _read(self, start: int, num_bytes: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, num_bytes, start)
+        except OSError as error:
+            what = f"the audio file cannot be read: {error.strerror}"
+            raise AudioError(what, where=self._where or str(self.path), remedy="check the disk") from None
 
     def _open(self, path: Path, where: str) -> os.stat_result:
         try:

@@ -110,14 +110,15 @@ class FFmpegReader:
         return data
 
     def count(self, max_frames: int) -> int:
-        """Samples of the stream; where the container does not state them, it is decoded to the end, a little at a time.
+        """Samples of the stream; where the container does not state them, or more than there are, it is decoded to the
+        end, a little at a time.
 
         More than ``max_frames`` are not looked for.
 
         Raises:
             DecodingError: the data are damaged.
         """
-        if self.frames is not None:
+        if self.frames is not None and len(self.read(max(self.frames - self.rate // 4, 0), self.rate // 4)):
             return self.frames
         total, chunk = 0, round(_CHUNK_SEC * self.rate)
         while total <= max_frames:

@@ -25,13 +25,14 @@ def is_fragmented(content: Content) -> bool:
 
 
 def _mpeg4(content: Content) -> str:
-    names = set()
-    for name, start, end in _boxes(content):
-        names.add(name)
+    names: list[bytes] = []
+    for name, _, end in _boxes(content):
+        names.append(name)
         if end > content.size:
             what = name.decode("latin-1")
             return f"the box '{what}' should end at byte {end}, the file ends at {content.size}: its end is missing"
-        del start
+    if names.count(b"moov") > 1:
+        return f"{names.count(b'moov')} MPEG-4 files were joined: write them into one with FFmpeg"
     return "" if b"moov" in names else "its index (the box 'moov') is missing: the file was cut off or never finished"
 
 
@@ -60,8 +61,11 @@ def _matroska(content: Content) -> str:
         return ""
     size, length = _number(content, place + 4)
     end = place + 4 + length + size
-    if size == (1 << 7 * length) - 1 or end <= content.size:  # unknown: it was written to a pipe
+    if size == (1 << 7 * length) - 1:  # unknown: it was written to a pipe
         return ""
+    if end <= content.size:
+        follows = content.at(end, 4) == b"\x1aE\xdf\xa3"
+        return "another Matroska file follows: write them into one with FFmpeg" if follows else ""
     return f"the segment should end at byte {end}, the file ends at {content.size}: its end is missing"
 
 

@@ -18,6 +18,7 @@ from whisper_aut.data.containers.layout import Layout, Part, chained, short_by
 from whisper_aut.data.containers.tags import audio_end, audio_start, tag_size
 
 SEEK_FRAMES = 32  # the place of every so-manieth frame is kept
+_COUNTED_BYTES = 2 * 2**20  # of such a file frames are counted, although its header says how many there are
 _MAX_JUNK_BYTES = 64 * 2**10  # between frames; what is longer is taken for the end
 _SURE_FRAMES = 3  # in a row: bytes that look like one header are met everywhere
 _DECODER_DELAY = 529  # samples that decoders take off beside an encoder's own delay
@@ -79,11 +80,15 @@ def parse_frame(header: bytes) -> MpegFrame | None:
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """A Xing or Info header: frames and bytes, 0 where it does not say, and samples cut off at both ends."""
+    """A Xing or Info header: frames and bytes, 0 where it does not say, and samples cut off at both ends.
+
+    Info stands for a constant bit rate.
+    """
 
     frames: int
     num_bytes: int
     trimmed: int
+    is_constant: bool
 
 
 @dataclass(slots=True)
@@ -124,7 +129,12 @@ def examine_mpeg(content: Content) -> Layout | None:
         samples = tag.frames * frame.samples - tag.trimmed
         # Programs count the bytes of the header's own frame or do not, and some a tag.
         tolerance = frame.size + 2 * tag.num_bytes // tag.frames
-        if samples > 0 and abs(end - start - tag.num_bytes) <= tolerance:
+        fits = samples > 0 and abs(end - start - tag.num_bytes) <= tolerance
+        if fits and (
+            end - start > _COUNTED_BYTES
+            or _is_constant(content, start + frame.size, tag)
+            or _count(content.at(start, end - start)) == tag.frames + 1
+        ):
             return Layout(frame.rate, frame.channels, samples)
     streams = list(_streams(content, start, end))
     return chained([stream.layout() for stream in streams]) if streams else None
@@ -147,6 +157,30 @@ def frames_from(content: Content, place: int, end: int) -> Iterator[tuple[int, M
         yield place, frame
         like = frame
         place += frame.size
+
+
+def _is_constant(content: Content, place: int, tag: _Tag) -> bool:
+    """Whether frames are all of one size, as many as the header says."""
+    frame = parse_frame(content.at(place, 4))
+    return tag.is_constant and frame is not None and abs(tag.num_bytes - tag.frames * frame.size) <= 4 * frame.size
+
+
+def _count(data: bytes) -> int:
+    """Frames that follow one another from the first byte on, counted as fast as can be."""
+    sizes: dict[bytes, int] = {}
+    place = count = 0
+    while True:
+        head = data[place : place + 4]
+        size = sizes.get(head, 0)
+        if not size:
+            frame = parse_frame(head)
+            if frame is None:
+                return count
+            size = sizes[head] = frame.size
+        place += size
+        if place > len(data):
+            return count
+        count += 1
 
 
 def _streams(content: Content, start: int, end: int) -> Iterator[_Stream]:
@@ -173,7 +207,7 @@ def _tag(content: Content, place: int, frame: MpegFrame) -> _Tag | None:
         return None
     raw = content.at(place, min(frame.size, 256))
     if raw[36:40] == b"VBRI":
-        return _Tag(0, 0, 0)
+        return _Tag(0, 0, 0, False)
     side = frame.side
     if raw[side : side + 4] not in (b"Xing", b"Info") or len(raw) < side + 8:
         return None
@@ -187,7 +221,7 @@ def _tag(content: Content, place: int, frame: MpegFrame) -> _Tag | None:
         packed = int.from_bytes(raw[place + 21 : place + 24], "big")
         delay, padding = packed >> 12, packed & 0xFFF
         trimmed = delay + _DECODER_DELAY + max(padding - _DECODER_DELAY, 0)
-    return _Tag(values[0], values[1], trimmed or _DECODER_DELAY)
+    return _Tag(values[0], values[1], trimmed or _DECODER_DELAY, raw[side : side + 4] == b"Info")
 
 
 def _next_frame(content: Content, place: int, end: int) -> int | None:

@@ -54,6 +54,7 @@ class _Stream:
     block: int = 0  # the longest of Vorbis
     first: _Page | None = None  # with audio
     last: _Page | None = None  # with a position
+    num_packets: int = 0  # of audio, in all pages
     others: set[int] = field(default_factory=set)  # streams side by side with it
 
 
@@ -65,9 +66,9 @@ def examine_ogg(content: Content) -> Layout | None:
     stream = _begun(content, head)
     if not stream.codec:
         return None
-    if content.size > _SMALL_BYTES and (found := _by_its_ends(content, stream)) is not None:
-        return found
-    return _by_every_page(content)
+    if content.size <= _SMALL_BYTES and content.path is not None:
+        content = Content(io.BytesIO(content.at(0, content.size)))
+    return _by_its_ends(content, stream) or _by_every_page(content)
 
 
 def ends_within_page(content: Content) -> bool:
@@ -87,12 +88,16 @@ def page_sum(page: bytes) -> int:
 
 def _by_its_ends(content: Content, stream: _Stream) -> Layout | None:
     """The layout where all is as it should be: one stream, its end marked, numbers of pages that rise."""
-    tail_start = content.size - 2 * MAX_PAGE_BYTES
+    tail_start = max(0, content.size - 2 * MAX_PAGE_BYTES)
     tail = content.at(tail_start, 2 * MAX_PAGE_BYTES)
     place = tail.rfind(b"OggS")
     last = _page_at(content, tail_start + place) if place >= 0 else None
     if last is None or last.end != content.size or last.serial != stream.serial or not last.flags & _END:
         return None
+    if content.size <= _SMALL_BYTES:  # as many pages as there are numbers, and one that begins a stream
+        data = content.at(0, content.size)
+        if data.count(b"OggS\0") != last.number + 1 or data.find(b"OggS\0\2", 1) >= 0:
+            return None
     before, around = 0, float(_SMALL_BYTES)
     while around < tail_start:
         page = _page_near(content, int(around))
@@ -107,12 +112,16 @@ def _by_its_ends(content: Content, stream: _Stream) -> Layout | None:
             break
     stream.last = last
     frames, fault = _length(content, stream)
+    if stream.codec == "opus" and stream.first is not None and stream.first is not last:
+        # Pages hold about as much as the first: where positions say much less, or more, packets are to be counted.
+        in_first = _samples_of(content, stream, stream.first)
+        about = in_first * (last.number - stream.first.number)
+        if abs(last.position - stream.first.position - about) > in_first + about / 4:
+            return None
     return None if fault or frames is None else Layout(stream.rate, stream.channels, frames)
 
 
 def _by_every_page(content: Content) -> Layout | None:
-    if content.size <= _SMALL_BYTES and content.path is not None:
-        content = Content(io.BytesIO(content.at(0, content.size)))
     streams: list[_Stream] = []
     numbers: dict[int, int] = {}
     fault, end, in_head = "", 0, False
@@ -141,6 +150,8 @@ def _by_every_page(content: Content) -> Layout | None:
         numbers[page.serial] = page.number
         if page.position > 0 and stream.first is None:
             stream.first = page
+        if stream.first is not None:
+            stream.num_packets += page.num_packets
         if page.position >= 0:
             stream.last = page
     if _begins_page(content, end):
@@ -190,30 +201,31 @@ def _length(content: Content, stream: _Stream) -> tuple[int | None, str]:
     if stream.first is stream.last and stream.first.position > held:
         begin = stream.first.position - held
     frames = stream.last.position - max(begin, 0) - stream.skip
-    return max(frames, 0) * stream.rate // _OPUS_RATE, ""
+    fault = ""
+    if stream.num_packets and stream.first.num_packets:
+        # Some programs count positions at the rate of the input, where Opus has 48 kHz whatever that is.
+        packets_sec = stream.num_packets * held / stream.first.num_packets / _OPUS_RATE
+        stated_sec = (stream.last.position - max(begin, 0)) / _OPUS_RATE
+        if abs(packets_sec - stated_sec) > 1 + packets_sec / 4:
+            fault = f"its pages say {stated_sec:.3f} s, its packets hold about {packets_sec:.3f} s"
+    return max(frames, 0) * stream.rate // _OPUS_RATE, fault
 
 
 def _samples_of(content: Content, stream: _Stream, page: _Page) -> int:
     """Samples that the packets of a page hold, exactly for Opus, at most for Vorbis."""
     if stream.codec == "vorbis":
         return page.num_packets * stream.block
-    total, place = 0, page.first_byte
-    table = content.at(page.start + PAGE.size, page.first_byte - page.start - PAGE.size)
-    size, continued = 0, bool(page.flags & 1)
-    for segment in table:
-        size += segment
+    data = content.at(page.start, page.end - page.start)
+    total, place = 0, page.first_byte - page.start
+    begin, is_begun = place, not page.flags & 1
+    for segment in data[PAGE.size : place]:
+        place += segment
         if segment < 255:
-            if size and not continued:
-                total += _opus_samples(content.at(place, 2))
-            place, size, continued = place + size, 0, False
+            if place > begin and is_begun:  # RFC 6716, 3.1: how long frames are, and how many
+                kind, more = data[begin], data[begin + 1] if place > begin + 1 else 0
+                total += _OPUS_FRAMES[kind >> 3] * (1, 2, 2, more & 0x3F)[kind & 3]
+            begin, is_begun = place, True
     return total
-
-
-def _opus_samples(packet: bytes) -> int:
-    """Samples at 48 kHz (RFC 6716, 3.1)."""
-    kind = packet[0] & 3
-    num_frames = (1, 2, 2, packet[1] & 0x3F if len(packet) > 1 else 0)[kind]
-    return _OPUS_FRAMES[packet[0] >> 3] * num_frames
 
 
 def _with_end_mark(content: Content, stream: _Stream) -> tuple[tuple[int, bytes], ...]:

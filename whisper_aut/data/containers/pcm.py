@@ -54,8 +54,8 @@ def examine_pcm(content: Content, start: int = 0) -> Layout | None:
 
 
 def _settled(content: Content, start: int, header: _Header) -> Layout | None:
-    held = content.size - header.data
-    declared = header.declared
+    held = max(content.size - header.data, 0)
+    declared = header.declared if header.declared is None else max(header.declared, 0)
     if declared == 0 and _is_chunk(content, header.data, _CHUNKS_BEHIND):
         return Layout(header.rate, header.channels, 0)
     if declared is None or (declared == 0 and held):

@@ -14,7 +14,7 @@ import soundfile
 from whisper_aut.data.containers.content import Content, Stretch
 from whisper_aut.data.containers.ffmpeg import FFmpegReader, kind_of
 from whisper_aut.data.containers.flac import examine_flac
-from whisper_aut.data.containers.layout import DecodingError, Frames, Layout, Part, Reader
+from whisper_aut.data.containers.layout import DecodingError, Frames, Layout, Part, Reader, short_by
 from whisper_aut.data.containers.mpeg import examine_mpeg, headed, parse_frame
 from whisper_aut.data.containers.ogg import examine_ogg
 from whisper_aut.data.containers.pcm import examine_pcm
@@ -85,6 +85,8 @@ class PartsReader:
             if first < last:
                 read = self._headerless if part.seek_points else self._stretch
                 found.append(read(part, first - begin, last - first))
+                if found[-1].shape[1] != self.channels:
+                    raise DecodingError(f"{found[-1].shape[1]} channels follow {self.channels}")
                 if len(found[-1]) < last - first:
                     break
             begin += held
@@ -165,12 +167,11 @@ def reopen_examined(source: AudioSource, where: str) -> Reader | None:
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file holds: Hz, channels, samples of each, and the ending that its name should have."""
+    """What a file holds: Hz, channels, samples of each."""
 
     rate: int
     channels: int
     frames: int
-    suffix: str
 
     @property
     def duration_sec(self) -> float:
@@ -193,7 +194,7 @@ def audio_info(source: AudioSource | io.BytesIO, where: str, check: Limits, max_
     """
     opened = source if isinstance(source, Path | io.BytesIO) else source.read(where)
     with Content(opened, where) as content:
-        layout, suffix = _layout(content), _suffix(content)
+        layout = _layout(content)
         if layout is not None and layout.frames is not None and (not layout.parts or layout.fault):
             rate, channels, frames, fault = layout.rate, layout.channels, layout.frames, layout.fault
         else:
@@ -204,6 +205,7 @@ def audio_info(source: AudioSource | io.BytesIO, where: str, check: Limits, max_
                 raise AudioError(fault, where=where, remedy="replace the file")
             try:
                 frames = reader.count(max_sec * rate) if isinstance(reader, FFmpegReader) else reader.frames or 0
+                fault = short_by((reader.frames or 0) / rate, frames / rate)
             except DecodingError as error:
                 raise _damaged(error, where) from None
             finally:
@@ -211,7 +213,7 @@ def audio_info(source: AudioSource | io.BytesIO, where: str, check: Limits, max_
         check(rate, channels, frames)
     if fault:
         raise AudioError(fault, where=where, remedy="replace the file")
-    return AudioInfo(rate, channels, frames, suffix)
+    return AudioInfo(rate, channels, frames)
 
 
 def _examined(content: Content, where: str) -> Reader:
@@ -293,8 +295,9 @@ _SUFFIXES = {
 }  # fmt: skip
 
 
-def _suffix(content: Content) -> str:
-    """The ending that tells what the file is, for audio that gets a name."""
+def suffix_of(data: bytes) -> str:
+    """The ending that tells what an audio file is, for one that gets a name."""
+    content = Content(io.BytesIO(data))
     start = audio_start(content)
     head = content.at(start, 8)
     if head[4:8] == b"ftyp":

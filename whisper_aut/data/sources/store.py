@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from whisper_aut.data.audio import examine_audio
-from whisper_aut.data.containers.read import AudioInfo
+from whisper_aut.data.containers.read import AudioInfo, suffix_of
 from whisper_aut.errors import AudioError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -48,7 +48,7 @@ class AudioStore:
         digest = hashlib.sha256(clip_id.encode("utf-8", "surrogatepass")).hexdigest()
         safe = _UNSAFE.sub("_", clip_id)[:_MAX_NAME].strip("_")
         # Names that had to be changed could meet, on some file systems also those that differ in capitals only.
-        name = f"{safe}-{digest[:12]}{info.suffix}"
+        name = f"{safe}-{digest[:12]}{suffix_of(content)}"
         relative = f"audio/{self._source}/{digest[:2]}/{name}"
         path = self._out / relative
         if not path.is_file() or path.stat().st_size != len(content):
