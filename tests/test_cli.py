@@ -53,8 +53,8 @@ def refused(run):
 
 
 @pytest.fixture
-def recipe(demo_weights, make_corpus, make_recipe) -> Path:
-    return make_recipe(make_corpus(clips_per_domain=4))
+def recipe(small_base, make_corpus, make_recipe) -> Path:
+    return make_recipe(make_corpus(clips_per_domain=4), base=small_base)
 
 
 def edit_rows(manifest: Path, change) -> None:
