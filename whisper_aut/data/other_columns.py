@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whisper_aut.data.json_lines import json_objects
 from whisper_aut.data.manifest import Manifest
+from whisper_aut.data.manifest_file import readable
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError
 
@@ -67,10 +69,11 @@ def _others_of_jsonl(manifest: Manifest) -> pa.Table:
 
 
 def _json_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    with manifest.path.open(encoding="utf-8") as file:
-        for text in file:
-            if text.strip():
-                yield json.loads(text)
+    with readable(manifest.path):
+        for number, row in json_objects(manifest.path):
+            if isinstance(row, str):
+                raise ManifestError(row, where=f"{manifest.path}:{number}", remedy="mend the row")
+            yield row
 
 
 def _array(values: list[Any]) -> pa.Array:

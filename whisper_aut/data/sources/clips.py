@@ -12,10 +12,10 @@ from typing import Any
 
 from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC
 from whisper_aut.data.captions import TextEncoder
-from whisper_aut.data.sources.cleanup import DroppedError, clean_text
+from whisper_aut.data.sources.cleanup import DroppedError, clean_text, damage_of
 from whisper_aut.data.sources.parts import cannot_write
 from whisper_aut.data.sources.paths import OutsideError, contained, is_file
-from whisper_aut.data.sources.pattern import MissingColumnError, as_text, fill, value_of
+from whisper_aut.data.sources.pattern import MissingColumnError, NotTextError, as_text, fill, value_of
 from whisper_aut.data.sources.rows import Reject, Row
 from whisper_aut.data.sources.spec import HubRead, SourceSpec
 from whisper_aut.data.sources.store import AudioStore, UnreadableError, header_sec
@@ -81,7 +81,7 @@ class ClipMaker:
                     yield Reject(row.where, made, str(error))
         except MissingColumnError as error:
             yield Reject(row.where, clip_id, f"the row has no '{error}'")
-        except (_RejectedError, OutsideError, UnreadableError, NoCaptionError) as error:
+        except (_RejectedError, OutsideError, UnreadableError, NoCaptionError, NotTextError) as error:
             yield Reject(row.where, clip_id, str(error))
 
     def _derived(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -106,8 +106,11 @@ class ClipMaker:
             return
         for number, pattern in enumerate(spec.clip.text, start=1 if len(spec.clip.text) > 1 else 0):
             try:
-                text = clean_text(fill(pattern, columns), spec.clean)
-            except DroppedError as error:
+                given = fill(pattern, columns)
+                if damage := damage_of(given):
+                    raise DroppedError(damage)
+                text = clean_text(given, spec.clean)
+            except (DroppedError, NotTextError) as error:
                 yield number, Reject(where, clip_id, str(error))
                 continue
             if text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections import defaultdict
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 import soundfile
 
 from whisper_aut.data.audio import read_waveform
+from whisper_aut.data.separated import Dialect, records
+from whisper_aut.data.text_lines import TextFileError, is_text, numbered_lines
 from whisper_aut.errors import AudioError, ProbeError
 from whisper_aut.probe.tasks.labelled import (
     Fold,
@@ -228,26 +229,37 @@ def read_rows(path: Path, columns: Sequence[str] = (), *, header: bool = True) -
         header: whether the first line names the columns.
 
     Raises:
-        ProbeError: it cannot be read, or a column is missing.
+        ProbeError: it cannot be read, a column is missing, or a line has more or fewer cells than there are columns.
     """
+    again = "get the benchmark's own file again"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, fieldnames=None if header else list(columns))
-            rows = [(f"{path}:{reader.line_num}", row) for row in reader]
-            found = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        found = list(records(numbered_lines(path), Dialect()))
+    except (OSError, TextFileError) as error:
         raise ProbeError(f"the list of clips cannot be read: {error}", where=str(path), remedy="get it again") from None
-    missing = [column for column in columns if column not in found]
-    if missing:
-        raise ProbeError(
-            f"the list of clips has no column '{missing[0]}' (it has {', '.join(found)})",
-            where=str(path),
-            remedy="get the benchmark's own file again",
-        )
-    for where, row in rows:
-        short = next((column for column in columns if not isinstance(row.get(column), str)), None)
-        if short is not None:
-            raise ProbeError(f"the line has no '{short}'", where=where, remedy="get the benchmark's own file again")
+    names = list(columns)
+    if header:
+        number, headings = found.pop(0) if found else (1, "it is empty")
+        if isinstance(headings, str):
+            what = f"the list of clips cannot be read: {headings}"
+            raise ProbeError(what, where=f"{path}:{number}", remedy=again)
+        names = headings
+        missing = [column for column in columns if names.count(column) != 1]
+        if missing:
+            raise ProbeError(
+                f"the list of clips has no column '{missing[0]}', or has it twice (it has {', '.join(names)})",
+                where=str(path),
+                remedy=again,
+            )
+    rows = []
+    for number, cells in found:
+        where = f"{path}:{number}"
+        if isinstance(cells, str):
+            raise ProbeError(f"the line cannot be read: {cells}", where=where, remedy=again)
+        if len(cells) < len(names):
+            raise ProbeError(f"the line has no '{names[len(cells)]}'", where=where, remedy=again)
+        if header and len(cells) > len(names):
+            raise ProbeError(f"the line has {len(cells)} columns, not {len(names)}", where=where, remedy=again)
+        rows.append((where, dict(zip(names, cells, strict=False))))
     return rows
 
 
@@ -258,9 +270,12 @@ def read_lines(path: Path) -> list[str]:
         ProbeError: it cannot be read.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for _, line in numbered_lines(path) if line.strip()]
+    except (OSError, TextFileError) as error:
         raise ProbeError(f"the list of clips cannot be read: {error}", where=str(path), remedy="get it again") from None
+    if not all(map(is_text, lines)):
+        raise ProbeError("the list of clips is not UTF-8", where=str(path), remedy="get it again")
+    return lines
 
 
 def whole_number(text: str, column: str, where: str) -> int:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+from whisper_aut.data.json_lines import json_objects
+from whisper_aut.data.text_lines import TextFileError
 from whisper_aut.errors import ProbeError
 from whisper_aut.files import file_sha256, real_path
 
@@ -79,21 +81,15 @@ def load_task(folder: Path) -> Task:
     manifest = folder / MANIFEST_NAME
     if folder.is_file():
         raise ProbeError("a task is a folder, not a file", where=str(folder), remedy=f"give {folder.parent}")
+    root = folder.resolve()
     try:
-        text = manifest.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        parsed = [_parse_row(row, f"{manifest}:{number}", root) for number, row in json_objects(manifest)]
+    except (OSError, TextFileError) as error:
         raise ProbeError(
             f"the task's manifest cannot be read: {error}",
             where=str(manifest),
             remedy=f"a task is a folder with {MANIFEST_NAME} in it, one clip a line: {COLUMNS}",
         ) from None
-    root = folder.resolve()
-    parsed = [
-        _parse_line(line, f"{manifest}:{number}", root)
-        # Not splitlines(): JSON strings may hold U+2028, which is no line end here.
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
     if not parsed:
         raise ProbeError("the task has no clips", where=str(manifest), remedy=f"write one clip a line: {COLUMNS}")
     clips = tuple(clip for clip, _ in parsed)
@@ -110,14 +106,10 @@ def load_task(folder: Path) -> Task:
     return Task(name=root.name, folder=folder, clips=clips, clips_sha256=hash_clips(clips), metric=metric)
 
 
-def _parse_line(line: str, where: str, root: Path) -> tuple[LabelledClip, bool]:
+def _parse_row(row: dict[str, Any] | str, where: str, root: Path) -> tuple[LabelledClip, bool]:
     """The clip, and whether its labels are a list."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ProbeError(f"the line is not JSON: {error}", where=where, remedy="write one JSON object a line") from None
-    if not isinstance(row, dict):
-        raise ProbeError("the line is not a JSON object", where=where, remedy=f"write a clip: {COLUMNS}")
+    if isinstance(row, str):
+        raise ProbeError(f"the line is no clip: {row}", where=where, remedy=f"write one JSON object a line: {COLUMNS}")
     clip_id = _text(row, "id", where)
     where = f"{where}, clip {clip_id}"
     audio = _contained(_text(row, "audio", where), root, where)
