@@ -35,6 +35,13 @@ def wer(
     out: Annotated[Path, typer.Option(help="Folder for speech.json.")] = Path("speech"),
     seed: Annotated[int, typer.Option(help="Of the bootstrap.", min=0, max=2**32 - 1)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda where there is one if left out.")] = "",
+    normaliser: Annotated[
+        str,
+        typer.Option(
+            help="Of texts before words are counted: english, marks (combining marks kept), characters (counted in "
+            "place of words), whisper (as OpenAI counts); auto chooses by language."
+        ),
+    ] = "auto",
 ) -> None:
     """Word error rate before and after on held-out speech, and the quality of captions on held-out sounds and music.
 
@@ -44,6 +51,7 @@ def wer(
     import torch
 
     from whisper_aut.constants import CONTEXTS
+    from whisper_aut.model.word_errors import NORMALISERS
     from whisper_aut.speech.measure import measure
 
     found = measure(
@@ -58,6 +66,7 @@ def wer(
         max_clips=max_clips,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        normaliser=one_of("normaliser", normaliser, NORMALISERS),
     )
     _print(found)
     print(f"heard: {out / 'speech.json'}")

@@ -13,6 +13,7 @@ import soxr
 from whisper_aut.constants import SAMPLE_RATE
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.errors import AudioError
+from whisper_aut.files import missing_hint
 
 MAX_CHANNELS = 32
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 2_000, 384_000  # Hz
@@ -97,7 +98,7 @@ def _check_regular(path: Path, where: str) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = f"{error.strerror}{missing_hint(path)}" if isinstance(error, OSError) else str(error)
         raise AudioError(f"the audio file cannot be opened: {reason}", where=where, remedy="check the path") from None
     if not stat.S_ISREG(mode):  # a pipe or a device would never end
         raise AudioError("this is not a regular file", where=where, remedy="give the path of an audio file")

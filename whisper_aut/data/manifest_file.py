@@ -11,6 +11,7 @@ import pyarrow as pa
 from whisper_aut.data.row_checks import NUMBERS, OPTIONAL, REQUIRED
 from whisper_aut.data.text_lines import TextFileError
 from whisper_aut.errors import ManifestError, first_line
+from whisper_aut.files import missing_hint
 
 
 def check_suffix(path: Path) -> None:
@@ -39,7 +40,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ManifestError(
-            f"there is no manifest at {path}",
+            f"there is no manifest at {path}{missing_hint(path)}",
             remedy="check the path; in a recipe it is data.root with data.mixture.*.manifests",
         ) from None
     except IsADirectoryError:
@@ -86,26 +87,32 @@ def _check_column_type(path: Path, field: pa.Field) -> None:
     if field.name in NUMBERS:
         fits, wanted = pa.types.is_floating(kind) or pa.types.is_integer(kind), "a number of seconds"
     else:
-        fits, wanted = _is_text(kind), "text"
+        fits, wanted = is_text(kind), "text"
     if not (fits or pa.types.is_null(kind)):
         raise ManifestError(
             f"column {field.name} is {field.type}, not {wanted}", where=str(path), remedy="convert the column"
         )
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view())
 
 
 def not_utf8(column: pa.Array | pa.ChunkedArray) -> list[int]:
     """Return the rows of a column of texts that are not UTF-8: a Parquet file may hold any bytes as such."""
-    if not _is_text(column.type):
+    if not is_text(column.type):
         return []
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        return [row for row, value in enumerate(column.cast(pa.large_binary()).to_pylist()) if not _decodes(value)]
+        return [row for row, value in enumerate(as_bytes(column).to_pylist()) if not _decodes(value)]
     return []
+
+
+def as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return a column of texts as the bytes that it holds; other columns as they are."""
+    return column.cast(pa.large_binary()) if is_text(column.type) else column
 
 
 def _decodes(value: bytes | None) -> bool:

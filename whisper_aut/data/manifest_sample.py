@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,6 +93,9 @@ def _player(row: dict[str, Any], where: str, folder: Path) -> Markup:
     missing = [name for name in ("audio", "offset_sec", "duration_sec") if row[name] is None]
     if missing:
         raise ManifestError(f"{', '.join(missing)} is missing", where=where)
+    for name in ("offset_sec", "duration_sec"):
+        if not (math.isfinite(row[name]) and row[name] >= 0):
+            raise ManifestError(f"{name} is {row[name]}, no number of seconds", where=where)
     waveform = read_waveform(
         locate(row["audio"], folder),
         offset_sec=row["offset_sec"],

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whisper_aut.data.json_lines import json_objects, json_texts
-from whisper_aut.data.manifest_file import check_columns, check_suffix, not_utf8, readable
+from whisper_aut.data.manifest_file import check_columns, check_suffix, is_text, not_utf8, readable
 from whisper_aut.data.outputs import writing
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError, first_line
-from whisper_aut.files import real_path, whole_file
+from whisper_aut.files import existing_form, real_path, whole_file
 
 PIECE_ROWS = 65_536  # of a row group: some MB, the memory that a stream takes
 _FEW_VALUES = ("domain", "source", "language", "split", "license")  # columns worth a dictionary
@@ -125,6 +125,12 @@ class ManifestWriter:
         self._file, self._schema = file, schema
         self._waiting: list[pa.Table] = []
         self.num_rows = 0
+        unwritable = [field.name for field in schema if not parquet and not _is_json(field.type)]
+        if unwritable:
+            raise ManifestError(
+                f"the column {unwritable[0]} is {schema.field(unwritable[0]).type}, which JSON cannot hold",
+                remedy="give an --out that ends in .parquet",
+            )
         few = [name for name in _FEW_VALUES if name in schema.names]
         self._parquet = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=few) if parquet else None
 
@@ -195,11 +201,12 @@ def moved_audio(piece: Piece, folder: Path) -> pa.Table:
             continue
         file = audio.partition("#")[0]  # of a shard, with where in it the clip lies
         parent, _, name = file.rpartition("/")
+        path = Path(existing_form(os.fspath(home / file)))
         if parent not in inside:
-            inside[parent] = real_path(home / parent).is_relative_to(home)
-        path = home / file
+            inside[parent] = real_path(path.parent).is_relative_to(home)
         leaves = not inside[parent] or name == ".." or ".." in parent.split("/") or "\0" in audio
-        if leaves or (path.is_symlink() and not real_path(path).is_relative_to(home)):
+        # A name may be too long for Path.is_symlink.
+        if leaves or (os.path.islink(path) and not real_path(path).is_relative_to(home)):  # noqa: PTH114
             raise ManifestError(f"audio '{audio}' leads out of {home}", where=piece.where(index), remedy=_AGAIN)
         moved.append(os.fspath(home / audio))
     column = piece.table.schema.get_field_index("audio")
@@ -283,9 +290,17 @@ def _plain(data_type: pa.DataType) -> pa.DataType:
     """The type as it is written: texts as such, whatever way the file keeps them."""
     if pa.types.is_dictionary(data_type):
         data_type = data_type.value_type
-    if pa.types.is_large_string(data_type) or pa.types.is_null(data_type):
+    if is_text(data_type) or pa.types.is_null(data_type):
         return pa.string()
     return data_type
+
+
+def _is_json(data_type: pa.DataType) -> bool:
+    """Whether JSON has values of this type: texts, numbers, truth, and lists and objects of these."""
+    if pa.types.is_nested(data_type):
+        return all(_is_json(data_type.field(number).type) for number in range(data_type.num_fields))
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return is_text(data_type) or any(check(data_type) for check in checks)
 
 
 def manifest_columns(schema: pa.Schema) -> list[str]:

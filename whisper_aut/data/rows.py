@@ -6,8 +6,9 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, AnyStr
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from whisper_aut.constants import DOMAINS
 from whisper_aut.data.json_lines import DoubledName, parse_object
 from whisper_aut.data.manifest_file import check_columns, not_utf8, readable
 from whisper_aut.data.row_checks import DEFAULTS, NUMBERS, OPTIONAL, REQUIRED, Problem, check_types, check_values
-from whisper_aut.data.text_lines import encoding_of, open_text
+from whisper_aut.data.text_lines import encoding_of, line_end_of, numbered_lines
 from whisper_aut.errors import ManifestError
 
 BLOCK_BYTES = 8 * 2**20  # of JSONL that are parsed at once
@@ -92,28 +93,28 @@ def _stream_jsonl(path: Path, strict: bool) -> Iterator[Rows]:
 def _blocks(path: Path) -> Iterator[bytes]:
     """The file in whole lines of UTF-8 without a byte-order mark, a few megabytes at once."""
     with path.open("rb") as file:
-        encoding = encoding_of(file.read(1 << 16))
+        head = file.read(1 << 16)
+        encoding = encoding_of(head)
+        if not encoding.startswith("utf-8") or line_end_of(head, encoding) != "\n":
+            yield from _recoded(path)
+            return
         file.seek(len(BOM_UTF8) if encoding == "utf-8-sig" else 0)
-        while encoding.startswith("utf-8") and (block := file.read(BLOCK_BYTES)):
-            yield block + _rest(path, block, file)
-    if not encoding.startswith("utf-8"):
-        with open_text(path) as text:
-            while part := text.read(BLOCK_BYTES):
-                yield (part + _rest(path, part, text)).encode("utf-8", "surrogatepass")
+        while block := file.read(BLOCK_BYTES):
+            rest = b"" if block.endswith(b"\n") else file.readline(BLOCK_BYTES)
+            if len(rest) == BLOCK_BYTES:
+                raise ManifestError(
+                    f"a line has more than {BLOCK_BYTES // 2**20} MiB",
+                    where=str(path),
+                    remedy="write one JSON object a line, with the texts of one clip each",
+                )
+            yield block + rest
 
 
-def _rest(path: Path, block: AnyStr, file: IO[AnyStr]) -> AnyStr:
-    """What is missing of the last line of ``block``."""
-    if block[-1:] in ("\n", b"\n"):
-        return block[:0]
-    rest = file.readline(BLOCK_BYTES)
-    if len(rest) == BLOCK_BYTES:
-        raise ManifestError(
-            f"a line has more than {BLOCK_BYTES // 2**20} MiB",
-            where=str(path),
-            remedy="write one JSON object a line, with the texts of one clip each",
-        )
-    return rest
+def _recoded(path: Path) -> Iterator[bytes]:
+    """The lines of a file in UTF-16, or of one with old Macs' ends of lines, as UTF-8 with line feeds."""
+    numbered = numbered_lines(path)
+    while some := list(islice(numbered, BATCH_ROWS)):
+        yield "".join(line.rstrip("\r\n") + "\n" for _, line in some).encode("utf-8", "surrogatepass")
 
 
 def _parsed_fast(path: Path, block: bytes, first_line: int, num_lines: int, domain: Any, strict: bool) -> Rows | None:
@@ -122,9 +123,9 @@ def _parsed_fast(path: Path, block: bytes, first_line: int, num_lines: int, doma
     Arrow reads objects wherever they begin: two on a line, or one on two. Where every line begins and ends as one does,
     and there are as many of either, each line is one.
     """
-    begins = block.startswith(b"{") + block.count(b"\n{")
-    ends = block.endswith(b"}") + block.count(b"}\n") + block.count(b"}\r\n")
-    if begins != num_lines or ends != num_lines:
+    if not (block.startswith(b"{") and block[-8:].rstrip(b"\r\n").endswith(b"}")):
+        return None
+    if block.count(b"}\n{") != num_lines - 1 and block.count(b"}\r\n{") != num_lines - 1:
         return None
     try:
         table = pa_json.read_json(

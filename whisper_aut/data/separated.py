@@ -50,7 +50,7 @@ def records(lines: Iterable[tuple[int, str]], dialect: Dialect) -> Iterator[tupl
     source = _Lines(lines)
     while (numbered := source.take()) is not None:
         number, line = numbered
-        bare = line.rstrip("\r\n")
+        bare = line.removesuffix("\n").rstrip("\r")
         if not bare or (dialect.comment and line.startswith(dialect.comment)):
             continue
         if dialect.quote and dialect.quote in bare:
@@ -104,7 +104,8 @@ def _quoted(line: str, source: _Lines, dialect: Dialect) -> list[str] | str:
         return _OPEN if is_open else f"text stands behind a closing quotation mark: {error}"
     for number, more in ahead:
         inside = more.split(dialect.delimiter)
-        if len(inside) >= len(cells) > 1 and _shape(inside[0]) == _shape(cells[0]):
+        shape = _shape(cells[0])
+        if len(inside) >= len(cells) > 1 and len(shape) > 1 and _shape(inside[0]) == shape:
             source.give_back(ahead)
             return f"a quotation mark opens here, and line {number}, which it would take in, looks like a row"
     if not ahead and not dialect.skip_spaces and f"{dialect.delimiter} " in line:
@@ -115,7 +116,7 @@ def _quoted(line: str, source: _Lines, dialect: Dialect) -> list[str] | str:
 
 
 def _shape(cell: str) -> str:
-    """Return what names of one kind have in common: ``a0-a.a`` for ``clip07-b.wav``."""
+    """Return what names of one kind have in common: ``a0-a.a`` for ``clip07-b.wav``; any word is ``a``."""
     return re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", cell))
 
 

@@ -8,6 +8,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 MAX_LINE_CHARS = 1 << 24  # a longer line is no row but a damaged file
@@ -66,7 +67,7 @@ def open_text(path: Path, encoding: str = "utf-8") -> Iterator[io.TextIOWrapper]
         try:
             head = raw.peek(_HEAD_BYTES)  # type: ignore[union-attr]
             found = encoding_of(head, encoding)
-            with io.TextIOWrapper(raw, found, errors="surrogateescape", newline=_line_end(head, found)) as text:
+            with io.TextIOWrapper(raw, found, errors="surrogateescape", newline=line_end_of(head, found)) as text:
                 yield text
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise TextFileError(f"the compression is damaged: {error}") from None
@@ -84,11 +85,11 @@ def numbered_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, s
     number = 0
     try:
         with open_text(path, encoding) as text:
-            while line := text.readline(MAX_LINE_CHARS):
+            for line in iter(partial(text.readline, MAX_LINE_CHARS), ""):
                 if len(line) == MAX_LINE_CHARS:
                     raise TextFileError(f"the line has {MAX_LINE_CHARS:,} characters or more")
                 number += 1
-                yield number, line
+                yield number, line if number > 1 else line.lstrip("\ufeff")  # some tools write a second mark
     except TextFileError as error:
         error.line = number + 1
         raise
@@ -105,7 +106,7 @@ def is_text(line: str) -> bool:
     return True
 
 
-def _line_end(head: bytes, encoding: str) -> str:
+def line_end_of(head: bytes, encoding: str) -> str:
     """``\\r`` where the first line ends so, as on old Macs; else ``\\n``."""
     text = head.decode(encoding, "replace")
     feed, back = text.find("\n"), text.find("\r")

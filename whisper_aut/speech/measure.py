@@ -14,7 +14,7 @@ from whisper_aut import __version__
 from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import EnvironmentProblem, ProbeError
 from whisper_aut.files import write_whole
-from whisper_aut.model.word_errors import WordCounter, word_counter
+from whisper_aut.model.word_errors import Normaliser, WordCounter, word_counter
 from whisper_aut.resources import command_line
 from whisper_aut.speech.captions import CaptionScore
 from whisper_aut.speech.clips import clips_of_manifests, clips_of_run, limited, text_encoder_of
@@ -39,6 +39,7 @@ def measure(
     max_clips: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    normaliser: Normaliser = "auto",
 ) -> SpeechReport:
     """Hear held-out clips before and after; writes ``speech.json`` into ``out_dir``.
 
@@ -54,6 +55,7 @@ def measure(
         max_clips: of each source.
         seed: of the bootstrap.
         device: cpu, cuda or cuda:N.
+        normaliser: of texts before words are counted; ``auto`` chooses by language, see :class:`WordCounter`.
 
     Raises:
         WhisperAutError: models or clips cannot be used, or nothing can be written.
@@ -75,17 +77,19 @@ def measure(
     else:
         assert run_dir is not None
         selection = clips_of_run(run_dir, text_encoder)
-    counter, captions = word_counter(loaded.tokenizer), CaptionScore()
+    counter, captions = word_counter(loaded.tokenizer, normaliser), CaptionScore()
     chosen = list(dict.fromkeys(contexts))
     heard, left_out = hear(models, limited(selection.clips, max_clips), chosen, text_encoder, device=device)
     clips = [_counted(one, models, chosen, counter, captions) for one in heard]
+    languages = sorted({clip.language for clip in clips if clip.domain == "speech"})
     report = SpeechReport(
         command=command_line(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
         clips_from=selection.origin,
         held_out=selection.held_out,
-        normaliser=counter.description,
+        normaliser=counter.describe(languages),
+        normalisers={language: counter.normaliser_of(language) for language in languages},
         caption_metric=captions.signature,
         seed=seed,
         models=[one.record for one in models],

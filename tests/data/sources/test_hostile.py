@@ -78,7 +78,9 @@ def test_a_quotation_mark_that_stays_open_costs_its_own_row(small, build, reject
     spec = small(rows=[(name, name.upper()) for name in "abc"])
     (data / "small" / "clips.csv").write_text('name,text\na,A.\nb,"never closed\n' + "c,x\n" * 10_000)
     assert [row["text"] for row in build(spec)] == ["A.", "x"]
-    assert [reject["where"].rpartition(":")[2] for reject in rejects("small")] == [str(n) for n in (3, *range(5, 10_004))]
+    assert [reject["where"].rpartition(":")[2] for reject in rejects("small")] == [
+        str(n) for n in (3, *range(5, 10_004))
+    ]
     assert "a quotation mark opens here" in rejects("small")[0]["reason"]
 
 

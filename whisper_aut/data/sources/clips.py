@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,17 +11,23 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC
+from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import TextEncoder
+from whisper_aut.data.locate import locate
 from whisper_aut.data.sources.cleanup import DroppedError, clean_text, damage_of
+from whisper_aut.data.sources.content import head_print
 from whisper_aut.data.sources.parts import cannot_write
-from whisper_aut.data.sources.paths import OutsideError, contained, is_file
+from whisper_aut.data.sources.paths import OutsideError, contained
 from whisper_aut.data.sources.pattern import MissingColumnError, NotTextError, as_text, fill, value_of
 from whisper_aut.data.sources.rows import Reject, Row
 from whisper_aut.data.sources.spec import HubRead, SourceSpec
 from whisper_aut.data.sources.store import AudioStore, UnreadableError, header_sec
 from whisper_aut.data.sources.templates import NoCaptionError, caption
-from whisper_aut.errors import ManifestError
+from whisper_aut.errors import AudioError, ManifestError
+from whisper_aut.files import is_regular_file, missing_hint
 
 MIN_SEC = 0.1  # what is shorter says nothing
 
@@ -39,6 +46,7 @@ class ClipMaker:
         out: the manifest's folder, for audio that has to be written.
         names: of labels that are written as ids, by caption field.
         text_encoder: counts tokens; None leaves them uncounted.
+        check_audio: decode every clip.
     """
 
     spec: SourceSpec
@@ -46,6 +54,7 @@ class ClipMaker:
     out: Path
     names: Mapping[str, Mapping[str, str]]
     text_encoder: TextEncoder | None = None
+    check_audio: bool = False
 
     @cached_property
     def _store(self) -> AudioStore:
@@ -127,8 +136,9 @@ class ClipMaker:
         offset_sec = self._seconds(columns, clip.offset_sec or ("offset_sec" if "offset_sec" in own else None)) or 0.0
         if offset_sec < 0:
             raise _RejectedError(f"the clip begins at {offset_sec} s")
-        duration_sec = self._stated(columns, own, offset_sec)
+        duration_sec, content = self._stated(columns, own, offset_sec), None
         if duration_sec is None or length_sec is not None:
+            content = head_print(os.path.join(self.out, audio))  # noqa: PTH118
             whole_sec = header_sec(audio) if length_sec is None else length_sec
             left_sec = round(whole_sec - offset_sec, 6)
             duration_sec = left_sec if duration_sec is None else min(duration_sec, left_sec)
@@ -138,7 +148,20 @@ class ClipMaker:
             if self.spec.long_audio == "drop":
                 raise _RejectedError(f"longer than Whisper's window of {WINDOW_SEC} s")
             duration_sec = float(WINDOW_SEC)
-        return {"audio": audio, "offset_sec": offset_sec, "duration_sec": duration_sec}
+        placed = {"audio": audio, "offset_sec": offset_sec, "duration_sec": duration_sec}
+        return placed | {"content": content} | (self._level(placed, clip_id) if self.check_audio else {})
+
+    def _level(self, placed: Mapping[str, Any], clip_id: str) -> dict[str, float]:
+        """How loud the clip is, dB RMS of full scale; digital silence is -200."""
+        source = locate(placed["audio"], self.out)
+        try:
+            samples = read_waveform(
+                source, offset_sec=placed["offset_sec"], duration_sec=placed["duration_sec"], clip_id=clip_id
+            )
+        except AudioError as error:
+            raise _RejectedError(error.what) from None
+        power = float(np.mean(np.square(samples, dtype=np.float64)))
+        return {"level_db": max(-200.0, 10 * math.log10(power)) if power else -200.0}
 
     def _stated(self, columns: Mapping[str, Any], own: Mapping[str, Any], offset_sec: float) -> float | None:
         clip = self.spec.clip
@@ -168,9 +191,10 @@ class ClipMaker:
         for pattern in self.spec.clip.audio:
             tried.append(fill(pattern, columns))
             path = contained(str(self.root), tried[-1])
-            if is_file(path):
+            if is_regular_file(path):
                 return path
-        raise _RejectedError(f"there is no file {' or '.join(tried)}")
+        hint = next(filter(None, (missing_hint(f"{self.root}/{path}") for path in tried)), "")
+        raise _RejectedError(f"there is no file {' or '.join(tried)}{hint}")
 
     def _stored(self, audio: Any, clip_id: str) -> tuple[str, float]:
         content = audio.get("bytes") if isinstance(audio, dict) else None
@@ -183,8 +207,8 @@ class ClipMaker:
         if not isinstance(path, str) or self.root is None:
             raise _RejectedError("the row has no audio")
         real = contained(str(self.root), path)
-        if not is_file(real):
-            raise _RejectedError(f"there is no file {path}")
+        if not is_regular_file(real):
+            raise _RejectedError(f"there is no file {path}{missing_hint(real)}")
         return real, header_sec(real)
 
     def _language(self, columns: Mapping[str, Any]) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from whisper_aut.data.json_lines import DoubledName, json_objects
+from whisper_aut.data.manifest_file import as_bytes, not_utf8
 from whisper_aut.data.separated import Dialect, records
 from whisper_aut.data.sources.layout import Separated
 from whisper_aut.data.sources.rows import Reject, Row
@@ -111,7 +113,8 @@ def _json(path: Path, wanted: Sequence[str], layout: Separated) -> Iterator[Row 
 
     try:
         with open_text(path, layout.encoding) as file:
-            found: Any = json.loads(file.read(), object_pairs_hook=mark)
+            text = file.read()
+        found: Any = json.loads(text, object_pairs_hook=mark)
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}"
         raise SourceError(f"the list is not JSON: {error.msg}", where=where, remedy=AGAIN) from None
@@ -126,7 +129,8 @@ def _json(path: Path, wanted: Sequence[str], layout: Separated) -> Iterator[Row 
     if isinstance(found, dict):  # rows by their key, which is a column too
         doubled = found.names if isinstance(found, _Doubled) else set()
         for key in sorted(doubled):
-            yield Reject(str(path), key, f"the key '{key}' stands twice in the list: neither row is taken")
+            line = text.count("\n", 0, max(0, text.rfind(json.dumps(key, ensure_ascii=False)))) + 1
+            yield Reject(f"{path}:{line}", key, f"the key '{key}' stands twice in the list: neither row is taken")
         found = [_keyed(key, row) for key, row in found.items() if key not in doubled]
     if not isinstance(found, list):
         raise SourceError(f"the list is {type(found).__name__}, not rows", where=str(path), remedy=AGAIN)
@@ -173,9 +177,13 @@ def _parquet(path: Path, wanted: Sequence[str]) -> Iterator[Row | Reject]:
             _places(file.schema_arrow.names, wanted, path)
             number = 0
             for batch in file.iter_batches(batch_size=4096, columns=list(wanted)):
-                for columns in batch.to_pylist():
+                broken = {row: name for name in batch.schema.names for row in not_utf8(batch[name])}
+                if broken:  # as bytes, so that one value spoils one row
+                    batch = pa.RecordBatch.from_arrays([as_bytes(one) for one in batch.columns], batch.schema.names)
+                for index, columns in enumerate(batch.to_pylist()):
                     number += 1
-                    yield Row(columns, f"{path}:{number}")
+                    where = f"{path}:{number}"
+                    yield Reject(where, "", f"{broken[index]} is not UTF-8") if index in broken else Row(columns, where)
     except pa.ArrowException as error:
         raise SourceError(
             f"the list is no whole Parquet file: {first_line(error)}", where=str(path), remedy=AGAIN
@@ -186,7 +194,7 @@ def _transcripts(path: Path, encoding: str) -> Iterator[Row | Reject]:
     """``ID TEXT``, as LibriSpeech, MLS and Kaldi have it."""
     for number, line in numbered_lines(path, encoding):
         where, bare = f"{path}:{number}", line.strip(" \t\r\n")
-        key, _, text = bare.replace("\t", " ", 1).partition(" ")
+        key, text = (*re.split(r"[ \t]+", bare, maxsplit=1), "")[:2]
         if not key:
             continue
         if not is_text(line):
@@ -194,7 +202,7 @@ def _transcripts(path: Path, encoding: str) -> Iterator[Row | Reject]:
         elif "\r" in bare or "\n" in bare or "\0" in bare:
             yield Reject(where, key, "a line break or a NUL character stands inside the line")
         else:
-            yield Row({"id": key, "text": text.lstrip(" \t")}, where)
+            yield Row({"id": key, "text": text}, where)
 
 
 def key_values(path: Path) -> Mapping[str, str]:

@@ -35,7 +35,7 @@ class Separated(Section):
     @classmethod
     def _is_known(cls, encoding: str) -> str:
         try:
-            b"".decode(encoding)  # some codecs are of bytes, not of text
+            "a".encode(encoding)  # some codecs are of bytes, not of text
             return codecs.lookup(encoding).name
         except (LookupError, ValueError):
             raise ValueError("is no encoding that Python knows; utf-8, latin-1, cp1252, gb18030, … are") from None

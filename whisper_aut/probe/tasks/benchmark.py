@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.separated import Dialect, records
 from whisper_aut.data.text_lines import TextFileError, is_text, numbered_lines
 from whisper_aut.errors import AudioError, ProbeError
+from whisper_aut.files import existing_form
 from whisper_aut.probe.tasks.labelled import (
     Fold,
     LabelledClip,
@@ -26,6 +28,7 @@ from whisper_aut.probe.tasks.labelled import (
     refuse_duplicates,
     refuse_files,
     refuse_missing,
+    warn_of_alike_labels,
 )
 
 
@@ -145,6 +148,7 @@ class Benchmark:
         refuse_duplicates(clips)
         if self.num_clips is not None and len(clips) + len(unreadable) != self.num_clips:
             notes.append(f"{len(clips)} clips of {self.num_clips} that the benchmark has")
+        notes += warn_of_alike_labels(self.name, clips)
         return Task(
             name=self.name,
             folder=folder,
@@ -196,7 +200,7 @@ def make_clip(
     inside = PurePosixPath(audio)
     if inside.is_absolute() or ".." in inside.parts or "\0" in audio:
         raise ProbeError(f"the path '{audio}' leads out of the folder", where=where, remedy="get a sound copy")
-    path = root / inside
+    path = Path(existing_form(os.fspath(root / inside)))
     clip_id = clip_id or inside.stem
     return LabelledClip(
         id=clip_id,
