@@ -126,3 +126,67 @@ def test_the_command_says_what_became_of_the_rows(tmp_path, monkeypatch, capsys)
         and f"left out: 1 longer, without segments: {path}:2 (clip long)\n" in shown
     )
     assert pq.read_table(tmp_path / "b.parquet")["speaker"].to_pylist() == ["S1", "S1"]
+
+
+def _whispers(start, end, text):
+    """As Whisper writes a segment, with what else stands in it."""
+    return {"id": 0, "seek": 0, "start": start, "end": end, "text": text, "tokens": [1, 2], "temperature": 0.0}
+
+
+def _pipelines(start, end, text):
+    return {"timestamp": [start, end], "text": text}
+
+
+@pytest.mark.parametrize("segment", [_segment, _whispers, _pipelines])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_the_names_that_other_tools_give_to_times_are_read(tmp_path, name, segment):
+    segments = [segment(0.5, 12.0, " One."), segment(12.5, 29.0, " Two."), segment(31.0, 40.0, " Three.")]
+    cut_manifest(_write(tmp_path / name, [_row("talk", 41.0, segments)]), tmp_path / "b.jsonl", max_sec=30.0)
+    manifest = load_manifest(tmp_path / "b.jsonl")
+    assert [(clip.offset_sec, clip.duration_sec, clip.text) for clip in manifest.clips()] == [
+        (100.5, 28.5, "One. Two."),
+        (131.0, 9.0, "Three."),
+    ]
+
+
+def test_a_small_overlap_is_kept_and_counted(tmp_path, monkeypatch, capsys):
+    segments = [_segment(7.0 * n, 7.0 * n + 7.01, f"Part {n}.") for n in range(9)]
+    segments[4]["end_sec"] = 35.1
+    path = _write(tmp_path / "a.jsonl", [_row("talk", 63.01, segments)])
+    report = cut_manifest(path, tmp_path / "b.jsonl", max_sec=30.0)
+    assert report.num_overlaps == 8 and not +report.dropped
+    clips = list(load_manifest(tmp_path / "b.jsonl").clips())
+    assert " ".join(clip.text for clip in clips) == " ".join(segment["text"] for segment in segments)
+    assert [(clip.offset_sec - 100, round(clip.duration_sec, 3)) for clip in clips] == [
+        (0, 28.01),
+        (28, 28.01),
+        (56, 7.01),
+    ]
+    monkeypatch.setattr("sys.argv", ["whisper-aut", "manifest", "cut", str(path), "--out", str(tmp_path / "c.jsonl")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "8 segments overlapped a little" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("segments", "cause"),
+    [
+        ([_segment(0, 20, "One."), _segment(19.8, 30, "Two.")], "segment 1 (19.8 to 30 s) begins 0.20 s before"),
+        ([_segment(9, 10, "One."), _segment(8.95, 12, "Two.")], "segment 1 (8.95 to 12 s) begins before the segment"),
+        ([_segment(0, 20, "One."), _segment(20, 80, "Two.")], "segment 1 (20 to 80 s) ends after the clip"),
+        ([_segment(5, 5, "One.")], "segment 0 (5 to 5 s) is no stretch of time"),
+        ([_segment(0, 1, "One."), {"start": 1, "stop": 2, "text": "Two."}], "segment 1 has no end_sec (or end)"),
+        ([_pipelines(0.0, None, "One.")], "segment 0 has no end_sec"),
+        ([_segment("0", 1, "One.")], "segment 0 has no start_sec"),
+        ([{"start": 0, "end": 1}], "segment 0 has no text"),
+        ([3], "segment 0 is a int, not an object"),
+        ('[{"start": 0, "start": 1, "end": 2, "text": "x"}]', "'start' stands twice"),
+    ],
+)  # fmt: skip
+def test_the_segment_and_the_cause_are_named(tmp_path, segments, cause):
+    given = json.dumps(segments) if isinstance(segments, list) else segments
+    path = _write(tmp_path / "a.jsonl", [_row("long", 41.0) | {"segments": given}])
+    with pytest.raises(ManifestError) as raised:
+        cut_manifest(path, tmp_path / "b.jsonl", max_sec=30.0)
+    assert f"{path}:1 (clip long): " in raised.value.where and cause in raised.value.where
+    assert "--max-sec" not in raised.value.remedy

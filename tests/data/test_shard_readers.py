@@ -287,3 +287,39 @@ def test_shards_behind_a_url_are_indexed(tmp_path):
     manifest = load_manifest(tmp_path / "index.jsonl")
     assert manifest.clip(0).audio.startswith("memory://index/a.tar#")
     assert len(read_waveform(manifest.audio_source(0))) == 16_000
+
+
+def test_members_that_do_not_stand_side_by_side_are_said_to_be_so(tmp_path):
+    names = ("u1", "u2", "u3")
+    entries = [(f"{name}.ogg", _ogg()) for name in names] + [(f"{name}.json", b'{"text": "A."}') for name in names]
+    _foreign(tmp_path / "s.tar", entries)
+    with pytest.raises(ManifestError, match=r"do not stand side by side[\s\S]*--sort=name"):
+        index_shards([str(tmp_path / "s.tar")], tmp_path / "i.jsonl", DEFAULTS)
+    clips, rejects = _rejects(tmp_path / "t.tar", entries)
+    assert [clip.id for clip in clips] == ["t/good"]
+    assert set(rejects) == set(names) and all("'u" in reason and "2 times" in reason for reason in rejects.values())
+
+
+def test_a_key_with_a_dot_is_said_to_end_there(tmp_path):
+    entries = [
+        ("spk.1_a.ogg", _ogg()),
+        ("spk.1_a.json", b'{"text": "A."}'),
+        ("spk.1_b.ogg", _ogg()),
+        ("spk.1_b.txt", b"B."),
+    ]
+    _foreign(tmp_path / "s.tar", entries)
+    with pytest.raises(ManifestError, match=r"key ends at its first dot[\s\S]*no dot in KEY"):
+        index_shards([str(tmp_path / "s.tar")], tmp_path / "i.jsonl", DEFAULTS)
+    clips, rejects = _rejects(tmp_path / "t.tar", entries)
+    assert [clip.id for clip in clips] == ["t/good"] and "'spk.1_a.json'" in rejects["spk"]
+
+
+def test_a_sample_with_two_tracks_and_a_text_is_two_clips(tmp_path):
+    clips, rejects = _rejects(tmp_path / "s.tar", [("a.left.ogg", _ogg()), ("a.right.ogg", _ogg()), ("a.txt", b"A.")])
+    assert [clip.id for clip in clips] == ["s/a/left.ogg", "s/a/right.ogg", "s/good"] and not rejects
+
+
+@pytest.mark.parametrize("told", [b'{"language": "de", "language": "en"}', b"{", b"\xff"])
+def test_a_sample_whose_json_is_in_doubt_is_rejected_for_all_its_text(tmp_path, told):
+    clips, rejects = _rejects(tmp_path / "s.tar", [("a.ogg", _ogg()), ("a.txt", b"A."), ("a.json", told)])
+    assert [clip.id for clip in clips] == ["s/good"] and "the .json is no JSON" in rejects["s/a"]

@@ -245,3 +245,14 @@ def test_the_hash_depends_on_names_shapes_types_and_bytes_but_not_on_order():
         {"a": a},
     ]
     assert known not in {weights_sha256(other) for other in others}
+
+
+def test_a_folder_with_pickled_weights_alone_is_refused_alike_by_whoever_opens_it(small_folder):
+    torch.save(load_file(small_folder / "model.safetensors"), small_folder / "pytorch_model.bin")
+    (small_folder / "model.safetensors").unlink()
+    said = []
+    for load in (load_base, load_encoder):
+        with pytest.raises(BaseModelError, match=r"model.safetensors.index.json, but pytorch_model.bin") as raised:
+            load(str(small_folder))
+        said.append((raised.value.what, raised.value.remedy))
+    assert said[0] == said[1] and "pickled weights are not read" in said[0][1]

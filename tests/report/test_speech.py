@@ -91,6 +91,14 @@ def test_what_weakens_the_numbers_is_said(encoders):
         assert part in cautions
 
 
+def test_characters_are_said_where_they_were_counted(encoders):
+    measured = made_speech().model_copy(update={"normalisers": {"th": "characters"}})
+    assert "400 characters" in speech_section(measured, encoders).sentence
+    mixed = measured.model_copy(update={"normalisers": {"th": "characters", "en": "english"}})
+    section = speech_section(mixed, encoders)
+    assert "400 words" in section.sentence and section.cautions[0].startswith("In th characters are counted")
+
+
 def test_the_report_shows_it_and_obeys_nothing_of_it(probe_json, tmp_path):
     (tmp_path / "speech.json").write_text(made_speech().to_json())
     paths = build_report(run_dir=None, probe_json=probe_json, out_dir=tmp_path / "out", speech=tmp_path / "speech.json")

@@ -124,9 +124,15 @@ def test_what_a_model_hears_does_not_depend_on_its_companions(measured, run, cor
     alone = measure(
         str(run), tmp_path, manifests=[corpus / "speech.jsonl"], split="validation", contexts=["trimmed"], max_clips=2,
         precision="float32",
+        normaliser="characters",
     )  # fmt: skip
     texts = {clip.id: [one.text for one in clip.outputs if one.context == "trimmed"] for clip in report.clips}
     assert len(alone.clips) == 2
+    assert (report.normalisers, alone.normalisers) == ({"en": "english"}, {"en": "characters"})
+    assert "en: Whisper's English" in report.normaliser and "characters counted" in alone.normaliser
+    words = {clip.id: clip.num_words for clip in report.clips}
+    assert all(clip.num_words > words[clip.id] for clip in alone.clips)
+    assert SpeechReport.from_json(tmp_path / "speech.json") == alone
     assert all([one.text for one in clip.outputs] == texts[clip.id] for clip in alone.clips)
 
 

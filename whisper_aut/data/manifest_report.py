@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from whisper_aut.constants import MAX_TOKENS, SAMPLE_RATE, WINDOW_SEC, Domain
 from whisper_aut.data.audio import check_values, read_frames
+from whisper_aut.data.audit import Audit
 from whisper_aut.data.captions import DEFAULT_PROMPTS, TextEncoder, load_tokenizer, too_long_text
 from whisper_aut.data.channels import differing, mixed
 from whisper_aut.data.manifest import Clip, Manifest, load_manifest, read_manifest
@@ -23,9 +25,11 @@ from whisper_aut.data.row_checks import Problem
 from whisper_aut.data.rows import MAX_PROBLEMS
 from whisper_aut.data.silence import find_silence
 from whisper_aut.errors import AudioError, ManifestError
+from whisper_aut.files import is_regular_file, missing_hint
 from whisper_aut.progress import track
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]{1,40}\|>")  # <|endoftext|>, <|en|>, <|12.34|>: left over from other tools
+_AUDITED_ROWS = 65_536  # at once
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -118,7 +122,18 @@ def manifest_stats(paths: Sequence[Path]) -> dict[str, Any]:
         "text_chars": _quantiles(text_chars),
         "duration_histogram": _histogram(duration_histogram(), durations),
         "text_histogram": _histogram(text_histogram(), text_chars),
+        "audit": _audit(manifests),
     }
+
+
+def _audit(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """What deserves a second look, a piece of the columns at a time."""
+    audit = Audit()
+    for manifest in manifests:
+        domain = manifest.clip(0).domain
+        for batch in manifest.table.texts.select(["id", "duration_sec", "text"]).to_batches(_AUDITED_ROWS):
+            audit.add(pa.Table.from_batches([batch]).append_column("domain", pa.repeat(domain, len(batch))))
+    return audit.as_dict()
 
 
 def _audio_length_problem(clip: Clip) -> tuple[str, str] | None:
@@ -153,10 +168,10 @@ def _path_problem(manifest: Manifest, row: int) -> tuple[str, str] | None:
     except ManifestError as error:
         return "audio", error.what
     if isinstance(source, Path):
-        return None if source.is_file() else ("audio", f"there is no file {source}")
-    if source.is_url or Path(source.place).is_file():  # URLs are asked with --check-audio alone
+        return None if is_regular_file(source) else ("audio", f"there is no file {source}{missing_hint(source)}")
+    if source.is_url or is_regular_file(source.place):  # URLs are asked with --check-audio alone
         return None
-    return "audio", f"there is no shard {source.place}"
+    return "audio", f"there is no shard {source.place}{missing_hint(source.place)}"
 
 
 def _audio_problem(manifest: Manifest, row: int, clip: Clip) -> tuple[tuple[str, str] | None, bool]:

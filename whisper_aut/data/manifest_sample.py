@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -93,6 +94,9 @@ def _player(row: dict[str, Any], where: str, folder: Path) -> Markup:
     missing = [name for name in ("audio", "offset_sec", "duration_sec") if row[name] is None]
     if missing:
         raise ManifestError(f"{', '.join(missing)} is missing", where=where)
+    for name in ("offset_sec", "duration_sec"):
+        if not (math.isfinite(row[name]) and row[name] >= 0):
+            raise ManifestError(f"{name} is {row[name]}, no number of seconds", where=where)
     try:
         channels = parse_channel(row.get(CHANNEL))
     except ValueError as error:

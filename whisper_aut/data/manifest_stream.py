@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whisper_aut.data.channels import CHANNEL, as_type, with_even_channels, with_one_channel_type
-from whisper_aut.data.manifest_file import check_suffix, readable
+from whisper_aut.data.json_lines import json_objects, json_texts
+from whisper_aut.data.manifest_file import check_columns, check_suffix, is_text, not_utf8, readable
 from whisper_aut.data.outputs import writing
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError, first_line
-from whisper_aut.files import real_path, whole_file
+from whisper_aut.files import existing_form, real_path, whole_file
 
 PIECE_ROWS = 65_536  # of a row group: some MB, the memory that a stream takes
 _FEW_VALUES = ("domain", "source", "language", "split", "license")  # columns worth a dictionary
@@ -59,9 +60,7 @@ def read_schema(path: Path, required: Sequence[str] = REQUIRED) -> pa.Schema:
             schema = pa.schema([])
             for piece in _read_jsonl(path, None):
                 schema = unify(schema, piece.table.schema, path)
-    missing = [name for name in required if name not in schema.names]
-    if missing:
-        raise ManifestError(f"the manifest has no column {', '.join(missing)}", where=str(path), remedy="add it")
+    check_columns(path, schema, required)
     # JSON's 0 and 1 are whole numbers; seconds are not.
     for name in ("offset_sec", "duration_sec"):
         if name in schema.names:
@@ -93,8 +92,7 @@ def num_rows(path: Path) -> int:
     with readable(path):
         if path.suffix == ".parquet":
             return int(pq.read_metadata(path).num_rows)
-        with path.open("rb") as file:
-            return sum(1 for line in file if line.strip())
+        return sum(1 for _ in json_texts(path))
 
 
 def read_pieces(path: Path, schema: pa.Schema | None = None) -> Iterator[Piece]:
@@ -115,6 +113,7 @@ def read_pieces(path: Path, schema: pa.Schema | None = None) -> Iterator[Piece]:
                 wanted = [name for name in schema.names if name in file.schema_arrow.names]
                 for batch in file.iter_batches(batch_size=PIECE_ROWS, columns=wanted):
                     table = _conform(pa.Table.from_batches([batch]), schema, f"{path}:{first}")
+                    _check_texts(table, path, first)
                     yield Piece(path, table, first)
                     first += len(table)
         else:
@@ -128,6 +127,12 @@ class ManifestWriter:
         self._file, self._schema = file, schema
         self._waiting: list[pa.Table] = []
         self.num_rows = 0
+        unwritable = [field.name for field in schema if not parquet and not _is_json(field.type)]
+        if unwritable:
+            raise ManifestError(
+                f"the column {unwritable[0]} is {schema.field(unwritable[0]).type}, which JSON cannot hold",
+                remedy="give an --out that ends in .parquet",
+            )
         few = [name for name in _FEW_VALUES if name in schema.names]
         self._parquet = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=few) if parquet else None
 
@@ -198,36 +203,42 @@ def moved_audio(piece: Piece, folder: Path) -> pa.Table:
             continue
         file = audio.partition("#")[0]  # of a shard, with where in it the clip lies
         parent, _, name = file.rpartition("/")
+        path = Path(existing_form(os.fspath(home / file)))
         if parent not in inside:
-            inside[parent] = real_path(home / parent).is_relative_to(home)
-        path = home / file
+            inside[parent] = real_path(path.parent).is_relative_to(home)
         leaves = not inside[parent] or name == ".." or ".." in parent.split("/") or "\0" in audio
-        if leaves or (path.is_symlink() and not real_path(path).is_relative_to(home)):
+        # A name may be too long for Path.is_symlink.
+        if leaves or (os.path.islink(path) and not real_path(path).is_relative_to(home)):  # noqa: PTH114
             raise ManifestError(f"audio '{audio}' leads out of {home}", where=piece.where(index), remedy=_AGAIN)
         moved.append(os.fspath(home / audio))
     column = piece.table.schema.get_field_index("audio")
     return piece.table.set_column(column, piece.table.schema.field(column), pa.array(moved, _plain(pa.string())))
 
 
+def _check_texts(table: pa.Table, path: Path, first: int) -> None:
+    for name in table.column_names:
+        for row in not_utf8(table[name]):
+            raise ManifestError(f"{name} is not UTF-8", where=f"{path}:{first + row}", remedy=_AGAIN)
+
+
 def _read_jsonl(path: Path, schema: pa.Schema | None) -> Iterator[Piece]:
-    with path.open("rb") as file:
-        numbered = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-        first = 1
-        while some := list(islice(numbered, _LINES)):
-            rows = with_even_channels([_parsed(line, f"{path}:{number}") for number, line in some], schema)
-            lines = [number for number, _ in some]
-            try:
-                table = pa.Table.from_pylist(rows, schema=schema)
-                if schema is None:  # from_pylist takes the columns of the first row for those of all
-                    names = list(dict.fromkeys(name for row in rows for name in row))
-                    table = pa.table({name: [row.get(name) for row in rows] for name in names})
-            except (pa.ArrowException, OverflowError) as error:
-                line, column = _first_misfit(rows, lines, schema)
-                raise ManifestError(
-                    f"a value{column} has another type: {first_line(error)}", where=f"{path}:{line}", remedy=_AGAIN
-                ) from None
-            yield Piece(path, table if schema is None else _conform(table, schema, f"{path}:{lines[0]}"), first, lines)
-            first += len(some)
+    numbered = json_objects(path)
+    first = 1
+    while some := list(islice(numbered, _LINES)):
+        rows = with_even_channels([_sound(row, f"{path}:{number}") for number, row in some], schema)
+        lines = [number for number, _ in some]
+        try:
+            table = pa.Table.from_pylist(rows, schema=schema)
+            if schema is None:  # from_pylist takes the columns of the first row for those of all
+                names = list(dict.fromkeys(name for row in rows for name in row))
+                table = pa.table({name: [row.get(name) for row in rows] for name in names})
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            line, column = _first_misfit(rows, lines, schema)
+            raise ManifestError(
+                f"a value{column} has another type: {first_line(error)}", where=f"{path}:{line}", remedy=_AGAIN
+            ) from None
+        yield Piece(path, table if schema is None else _conform(table, schema, f"{path}:{lines[0]}"), first, lines)
+        first += len(some)
 
 
 def _first_misfit(rows: Sequence[dict[str, Any]], lines: Sequence[int], schema: pa.Schema | None) -> tuple[str, str]:
@@ -235,7 +246,7 @@ def _first_misfit(rows: Sequence[dict[str, Any]], lines: Sequence[int], schema: 
     for row, line in zip(rows, lines, strict=True) if schema is not None else ():
         try:
             pa.Table.from_pylist([row], schema=schema)
-        except (pa.ArrowException, OverflowError):
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
             return str(line), ""
     for name in dict.fromkeys(name for row in rows for name in row) if schema is None else ():
         values = [row.get(name) for row in rows]
@@ -248,18 +259,14 @@ def _first_misfit(rows: Sequence[dict[str, Any]], lines: Sequence[int], schema: 
 def _has_type(values: list[Any]) -> bool:
     try:
         pa.array(values)
-    except (pa.ArrowException, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         return False
     return True
 
 
-def _parsed(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"not JSON: {first_line(error)}", where=where, remedy=_AGAIN) from None
-    if not isinstance(row, dict):
-        raise ManifestError(f"not a JSON object but {type(row).__name__}", where=where, remedy=_AGAIN)
+def _sound(row: dict[str, Any] | str, where: str) -> dict[str, Any]:
+    if isinstance(row, str):
+        raise ManifestError(row, where=where, remedy=_AGAIN)
     return row
 
 
@@ -287,9 +294,17 @@ def _plain(data_type: pa.DataType) -> pa.DataType:
     """The type as it is written: texts as such, whatever way the file keeps them."""
     if pa.types.is_dictionary(data_type):
         data_type = data_type.value_type
-    if pa.types.is_large_string(data_type) or pa.types.is_null(data_type):
+    if is_text(data_type) or pa.types.is_null(data_type):
         return pa.string()
     return data_type
+
+
+def _is_json(data_type: pa.DataType) -> bool:
+    """Whether JSON has values of this type: texts, numbers, truth, and lists and objects of these."""
+    if pa.types.is_nested(data_type):
+        return all(_is_json(data_type.field(number).type) for number in range(data_type.num_fields))
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return is_text(data_type) or any(check(data_type) for check in checks)
 
 
 def manifest_columns(schema: pa.Schema) -> list[str]:

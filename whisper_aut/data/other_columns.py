@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from whisper_aut.data.channels import CHANNEL
+from whisper_aut.data.json_lines import json_objects
 from whisper_aut.data.manifest import Manifest
+from whisper_aut.data.manifest_file import not_utf8, readable
 from whisper_aut.data.row_checks import OPTIONAL, REQUIRED
 from whisper_aut.errors import ManifestError
 
@@ -28,6 +30,9 @@ def other_columns(manifest: Manifest) -> pa.Table:
     if manifest.path.suffix == ".parquet":
         names = [name for name in pq.read_schema(manifest.path).names if name not in _KNOWN]
         table = pq.read_table(manifest.path, columns=names, memory_map=True)
+        for name in names:
+            for row in not_utf8(table[name]):
+                raise ManifestError(f"{name} is not UTF-8", where=f"{manifest.path}:{row + 1}", remedy="mend the row")
     else:
         table = _others_of_jsonl(manifest)
     if table.num_columns and table.num_rows != len(manifest):
@@ -64,20 +69,26 @@ def _others_of_jsonl(manifest: Manifest) -> pa.Table:
         for values in columns.values():
             if len(values) < count:
                 values.append(None)
-    return pa.table({name: _array(values) for name, values in columns.items()})
+    try:
+        return pa.table({name: _array(values) for name, values in columns.items()})
+    except UnicodeEncodeError as error:
+        raise ManifestError(
+            f"a column holds half of a surrogate pair: {error}", where=str(manifest.path), remedy="mend the row"
+        ) from None
 
 
 def _json_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    with manifest.path.open(encoding="utf-8") as file:
-        for text in file:
-            if text.strip():
-                yield json.loads(text)
+    with readable(manifest.path):
+        for number, row in json_objects(manifest.path):
+            if isinstance(row, str):
+                raise ManifestError(row, where=f"{manifest.path}:{number}", remedy="mend the row")
+            yield row
 
 
 def _array(values: list[Any]) -> pa.Array:
     try:
         found = pa.array(values)
-    except (pa.ArrowException, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         found = None
     if found is None or "struct" in str(found.type) or pa.types.is_null(found.type):
         # Objects too: a key that one row lacks would come back as null.

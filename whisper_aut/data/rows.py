@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import pyarrow.parquet as pq
 
 from whisper_aut.constants import DOMAINS
 from whisper_aut.data.channels import CHANNEL, column_of_lines, is_channel_type, texts_of
-from whisper_aut.data.manifest_file import readable
+from whisper_aut.data.json_lines import DoubledName, parse_object
+from whisper_aut.data.manifest_file import check_columns, not_utf8, readable
 from whisper_aut.data.row_checks import DEFAULTS, NUMBERS, OPTIONAL, REQUIRED, Problem, check_types, check_values
+from whisper_aut.data.text_lines import encoding_of, line_end_of, numbered_lines
 from whisper_aut.errors import ManifestError
 
 BLOCK_BYTES = 8 * 2**20  # of JSONL that are parsed at once
@@ -45,15 +49,19 @@ class Rows:
     channels: list[str | None] | None = None
 
 
-def stream_rows(path: Path) -> Iterator[Rows]:
+def stream_rows(path: Path, *, strict: bool = False) -> Iterator[Rows]:
     """All rows of ``path`` in its order.
+
+    Args:
+        path: of the manifest.
+        strict: name also what is wrong with columns that are not the manifest's own: a name that stands twice in a row.
 
     Raises:
         ManifestError: the file as a whole cannot be read.
     """
     with readable(path):
         num_problems = 0
-        for rows in _stream_jsonl(path) if path.suffix == ".jsonl" else _stream_parquet(path):
+        for rows in _stream_jsonl(path, strict) if path.suffix == ".jsonl" else _stream_parquet(path):
             yield rows
             num_problems += len(rows.problems)
             if num_problems >= MAX_PROBLEMS:
@@ -72,12 +80,12 @@ def _first_domain(batch: pa.RecordBatch) -> str | None:
     return next((name for name in batch["domain"][:1].to_pylist() if name in DOMAINS), None)
 
 
-def _stream_jsonl(path: Path) -> Iterator[Rows]:
+def _stream_jsonl(path: Path, strict: bool) -> Iterator[Rows]:
     line, domain, begun = 1, None, False
     for block in _blocks(path):
         num_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-        rows = _parsed_fast(path, block, line, num_lines, domain if begun else ...) or _parsed(
-            path, block, line, domain
+        rows = _parsed_fast(path, block, line, num_lines, domain if begun else ..., strict) or _parsed(
+            path, block, line, domain, strict
         )
         if not begun and len(rows.lines):
             begun, domain = True, _first_domain(rows.batch)
@@ -86,8 +94,14 @@ def _stream_jsonl(path: Path) -> Iterator[Rows]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The file in whole lines, a few megabytes at once."""
+    """The file in whole lines of UTF-8 without a byte-order mark, a few megabytes at once."""
     with path.open("rb") as file:
+        head = file.read(1 << 16)
+        encoding = encoding_of(head)
+        if not encoding.startswith("utf-8") or line_end_of(head, encoding) != "\n":
+            yield from _recoded(path)
+            return
+        file.seek(len(BOM_UTF8) if encoding == "utf-8-sig" else 0)
         while block := file.read(BLOCK_BYTES):
             rest = b"" if block.endswith(b"\n") else file.readline(BLOCK_BYTES)
             if len(rest) == BLOCK_BYTES:
@@ -99,16 +113,34 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield block + rest
 
 
-def _parsed_fast(path: Path, block: bytes, first_line: int, num_lines: int, domain: Any) -> Rows | None:
-    """The block by Arrow's parser, much faster than Python's; None unless there is nothing to complain of."""
+def _recoded(path: Path) -> Iterator[bytes]:
+    """The lines of a file in UTF-16, or of one with old Macs' ends of lines, as UTF-8 with line feeds."""
+    numbered = numbered_lines(path)
+    while some := list(islice(numbered, BATCH_ROWS)):
+        yield "".join(line.rstrip("\r\n") + "\n" for _, line in some).encode("utf-8", "surrogatepass")
+
+
+def _parsed_fast(path: Path, block: bytes, first_line: int, num_lines: int, domain: Any, strict: bool) -> Rows | None:
+    """The block by Arrow's parser, much faster than Python's; None unless there is nothing to complain of.
+
+    Arrow reads objects wherever they begin: two on a line, or one on two. Where every line begins and ends as one does,
+    and there are as many of either, each line is one.
+    """
+    if not (block.startswith(b"{") and block[-8:].rstrip(b"\r\n").endswith(b"}")):
+        return None
+    if block.count(b"}\n{") != num_lines - 1 and block.count(b"}\r\n{") != num_lines - 1:
+        return None
     try:
         table = pa_json.read_json(
             pa.BufferReader(block),
             read_options=pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-            parse_options=pa_json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="ignore"),
+            parse_options=pa_json.ParseOptions(
+                explicit_schema=SCHEMA, unexpected_field_behavior="infer" if strict else "ignore"
+            ),
         )
-        if table.num_rows != num_lines:  # blank lines
+        if table.num_rows != num_lines:
             return None
+        table = table.select(SCHEMA.names)
         table.validate(full=True)  # UTF-8, too
         (batch,) = table.combine_chunks().to_batches()
     except (pa.ArrowException, ValueError):
@@ -129,16 +161,7 @@ def _filled(batch: pa.RecordBatch, path: Path) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-class _Object(dict[str, Any]):
-    """A JSON object that knows which of its names came more than once; the last value is the one that is kept."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.doubled = [] if len(self) == len(names) else [name for name in self if names.count(name) > 1]
-
-
-def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Rows:
+def _parsed(path: Path, block: bytes, first_line: int, domain: str | None, strict: bool) -> Rows:
     """The block line by line, so that every problem gets its line."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     channels: list[str | None] = []
@@ -152,21 +175,14 @@ def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Ro
             continue
         where = f"{path}:{line}"
         try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            what = "not UTF-8; save the manifest as UTF-8, e.g. iconv -f latin1 -t utf-8 (or -f utf-16)"
-            problems.append(Problem(where, "row", "", what))
+            row = _row(raw, strict)
+        except DoubledName as error:
+            problems.append(Problem(where, error.args[0], "", "stands twice in the row"))
             continue
-        try:
-            row = json.loads(text, object_pairs_hook=_Object)
-        except (ValueError, RecursionError) as error:  # ValueError alone: a number of thousands of digits
-            problems.append(Problem(where, "row", "", f"not JSON: {error}"))
-            continue
-        if not isinstance(row, _Object):
-            problems.append(Problem(where, "row", "", f"not a JSON object but {type(row).__name__}"))
+        except ValueError as error:
+            problems.append(Problem(where, "row", "", str(error)))
             continue
         found = list(check_types(row, where))
-        found += [Problem(where, name, "", "stands twice in the row") for name in row.doubled if name in columns]
         problems += found
         if not found:
             lines.append(line)
@@ -180,15 +196,21 @@ def _parsed(path: Path, block: bytes, first_line: int, domain: str | None) -> Ro
     return Rows(batch, numbers, tuple(problems), channels)
 
 
+def _row(raw: bytes, strict: bool) -> dict[str, Any]:
+    line = raw.decode("utf-8", "surrogateescape")
+    try:
+        return parse_object(line)
+    except DoubledName as error:
+        if strict or error.args[0] in (*SCHEMA.names, CHANNEL):
+            raise
+        return dict(json.loads(line))
+
+
 def _stream_parquet(path: Path) -> Iterator[Rows]:
     with pq.ParquetFile(path, memory_map=True) as file:
         present = file.schema_arrow
-        missing = [name for name in REQUIRED if name not in present.names]
-        if missing:
-            raise ManifestError(f"the manifest has no column {', '.join(missing)}", where=str(path), remedy="add it")
+        check_columns(path, present, REQUIRED)
         wanted = [name for name in SCHEMA.names if name in present.names]
-        for name in wanted:
-            _check_column_type(path, present.field(name))
         first_row, domain = 1, None
         with_channel = [CHANNEL] if CHANNEL in present.names else []
         for name in with_channel:
@@ -202,24 +224,17 @@ def _stream_parquet(path: Path) -> Iterator[Rows]:
             ]
             full = _filled(pa.RecordBatch.from_arrays(columns, schema=SCHEMA), path)
             lines = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
-            if first_row == 1:
-                domain = _first_domain(full)
-            channels, wrong = texts_of(batch[CHANNEL].to_pylist()) if with_channel else (None, [])
-            problems = list(check_values(path, full, lines, domain))
+            named = batch[CHANNEL] if with_channel else None
+            first_row += batch.num_rows
+            problems: list[Problem] = []
+            if broken := {row: name for name in SCHEMA.names for row in not_utf8(full[name])}:
+                problems = [Problem(f"{path}:{lines[row]}", name, "", "is not UTF-8") for row, name in broken.items()]
+                sound = np.array([row not in broken for row in range(len(lines))])
+                full, lines = full.filter(pa.array(sound)), lines[sound]
+                named = None if named is None else named.filter(pa.array(sound))
+            domain = domain or _first_domain(full)
+            problems += check_values(path, full, lines, domain)
+            channels, wrong = (None, []) if named is None else texts_of(named.to_pylist())
             problems += [Problem(f"{path}:{lines[row]}", CHANNEL, full["id"][row].as_py() or "", message)
                          for row, message in wrong]  # fmt: skip
             yield Rows(full, lines, tuple(problems), channels)
-            first_row += batch.num_rows
-
-
-def _check_column_type(path: Path, field: pa.Field) -> None:
-    """Refuse a column of another kind: a cast would make sense of some values and nonsense of others."""
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    if field.name in NUMBERS:
-        fits, wanted = pa.types.is_floating(kind) or pa.types.is_integer(kind), "a number of seconds"
-    else:
-        fits, wanted = pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view(), "text"
-    if not (fits or pa.types.is_null(kind)):
-        raise ManifestError(
-            f"column {field.name} is {field.type}, not {wanted}", where=str(path), remedy="convert the column"
-        )

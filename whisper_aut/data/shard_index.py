@@ -10,9 +10,10 @@ and names that lead out of the archive.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,23 +22,26 @@ import pyarrow.parquet as pq
 
 from whisper_aut.constants import Domain
 from whisper_aut.data.audio import audio_duration_sec
+from whisper_aut.data.json_lines import load_json
 from whisper_aut.data.locate import MAX_AUDIO_BYTES, AudioBytes, is_url
 from whisper_aut.data.manifest_file import check_suffix
 from whisper_aut.data.outputs import check_distinct, check_output, writing
 from whisper_aut.data.quarantine import QuarantineEntry
+from whisper_aut.data.shard_samples import APART, DOTS, Sample, misread_why, read_samples
 from whisper_aut.data.sources.cleanup import plain
 from whisper_aut.data.sources.clips import whisper_languages
-from whisper_aut.data.tarfiles import Member, TarError, members
+from whisper_aut.data.tarfiles import Member, TarError
 from whisper_aut.errors import AudioError, ManifestError, first_line
 from whisper_aut.files import real_path, whole_file, write_whole
 from whisper_aut.progress import track
 
-AUDIO_ENDINGS = (
-    "flac", "wav", "ogg", "oga", "opus", "mp3", "aiff", "aif", "au", "caf", "w64",
-    "m4a", "mp4", "mov", "3gp", "webm", "mka", "mkv", "aac", "amr", "wma", "wv", "ac3",  # by FFmpeg
-)  # fmt: skip
 _MAX_TEXT_BYTES = 2**20
 _NO_TEXT = "there is no text"
+_REMEDIES = {  # by what stands in a reason
+    APART: "write the archive sorted by name: tar --sort=name",
+    DOTS: "name members KEY.flac, KEY.txt, KEY.json with no dot in KEY",
+    _NO_TEXT: "check --text-field",
+}
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,6 @@ class IndexDefaults:
     source: str | None = None
     language: str = "en"
     license: str = "unknown"
-
-
-@dataclass
-class _Sample:
-    key: str
-    endings: set[str] = field(default_factory=set)
-    doubled: str = ""  # ending of a member that is there twice: nobody knows which belongs to which
-    again: list[str] = field(default_factory=list)  # endings of the same audio in other formats
-    audio: list[tuple[str, Member]] = field(default_factory=list)  # (ending, member)
-    text: Member | None = None
-    told: Member | None = None
 
 
 def index_shards(
@@ -139,10 +132,10 @@ def _none_found(num_shards: int, rejects: Sequence[QuarantineEntry]) -> Manifest
         return ManifestError(
             f"{what}: they hold no files in samples", remedy="give tar shards as WebDataset has them: KEY.flac, KEY.txt"
         )
-    first = next((entry for entry in rejects if _NO_TEXT in entry.reason), rejects[0])
+    known = ((entry, remedy) for part, remedy in _REMEDIES.items() for entry in rejects if part in entry.reason)
+    first, remedy = next(known, (rejects[0], "mend the shards, or give others"))
     return ManifestError(
-        f"{what}; {len(rejects)} rejects, such as {first.where}: {first.id}: {first.reason}",
-        remedy="check --text-field" if _NO_TEXT in first.reason else "mend the shards, or give others",
+        f"{what}; {len(rejects)} rejects, such as {first.where}: {first.id}: {first.reason}", remedy=remedy
     )
 
 
@@ -180,9 +173,13 @@ def _rows(
 ) -> Iterator[dict[str, Any] | QuarantineEntry]:
     if not place.endswith(".tar"):
         raise TarError("its name does not end in .tar, and a manifest could not name its clips")
-    for sample in _samples(file, place):
+    samples = list(read_samples(file, place))  # headers alone: a few hundred bytes each
+    times = Counter(sample.key for sample in samples if isinstance(sample, Sample))
+    for sample in samples:
         if isinstance(sample, QuarantineEntry):
             yield sample
+        elif misread := misread_why(sample, times[sample.key]):
+            yield QuarantineEntry(sample.key, place, misread)
         elif sample.doubled:
             yield QuarantineEntry(sample.key, place, f"the sample has two members .{sample.doubled}")
         elif not sample.audio:
@@ -194,47 +191,12 @@ def _rows(
                 yield _row(file, place, written, sample, ending, member, defaults)
 
 
-def _samples(file: BinaryIO, place: str) -> Iterator[_Sample | QuarantineEntry]:
-    """Members that follow one another under one key."""
-    sample: _Sample | None = None
-    for member in members(file):
-        if not isinstance(member, Member):
-            yield QuarantineEntry(member.name, place, f"the member was skipped: {member.reason}")
-            continue
-        folder, slash, name = member.name.rpartition("/")
-        stem, _, ending = name.partition(".")
-        if not stem or not ending:
-            continue  # WebDataset passes over hidden files and names without a dot
-        key = folder + slash + stem
-        if sample is None or sample.key != key:
-            if sample is not None:
-                yield sample
-            sample = _Sample(key)
-        _add(sample, ending, member)
-    if sample is not None:
-        yield sample
-
-
-def _add(sample: _Sample, ending: str, member: Member) -> None:
-    if ending.lower() in sample.endings:
-        sample.doubled = ending
-    sample.endings.add(ending.lower())
-    if ending.lower() == "txt":
-        sample.text = member
-    elif ending.lower() == "json":
-        sample.told = member
-    elif ending.lower().rpartition(".")[2] in AUDIO_ENDINGS:
-        tracks = {known.lower().rpartition(".")[0] for known, _ in sample.audio}
-        if ending.lower().rpartition(".")[0] in tracks:
-            sample.again.append(ending)
-        else:
-            sample.audio.append((ending, member))
-
-
 def _row(
-    file: BinaryIO, place: str, written: str, sample: _Sample, ending: str, member: Member, defaults: IndexDefaults
+    file: BinaryIO, place: str, written: str, sample: Sample, ending: str, member: Member, defaults: IndexDefaults
 ) -> dict[str, Any] | QuarantineEntry:
     told, problem = _told(file, sample)
+    if problem:  # id and language may stand in it, even where the text does not
+        return QuarantineEntry(f"{Path(place).stem}/{sample.key}", place, problem)
     clip_id = _plain(told, "id") or f"{Path(place).stem}/{sample.key}"
     if len(sample.audio) > 1:
         clip_id += f"/{ending}"
@@ -245,7 +207,7 @@ def _row(
     except _TextError as error:
         return QuarantineEntry(clip_id, place, str(error))
     if not text:
-        why = problem or f"neither .txt nor '{defaults.text_field}' in .json"
+        why = f"neither .txt nor '{defaults.text_field}' in .json"
         return QuarantineEntry(clip_id, place, f"{_NO_TEXT}: {why}")
     source = AudioBytes(place, member.offset, member.size)
     try:
@@ -275,16 +237,16 @@ class _TextError(Exception):
     """A text that cannot be used; the reason is the only argument."""
 
 
-def _told(file: BinaryIO, sample: _Sample) -> tuple[dict[str, Any], str]:
+def _told(file: BinaryIO, sample: Sample) -> tuple[dict[str, Any], str]:
     """What the .json says, and what is wrong with it."""
     if sample.told is None:
         return {}, ""
     try:
-        told = json.loads(_small(file, sample.told, "json"))
+        told = load_json(_small(file, sample.told, "json"))
     except _TextError as error:
         return {}, str(error)
-    except (ValueError, RecursionError) as error:
-        return {}, f"the .json is no JSON: {first_line(error)}"
+    except ValueError as error:
+        return {}, f"the .json is no JSON: {error}"
     return (told, "") if isinstance(told, dict) else ({}, f"the .json is no object but {type(told).__name__}")
 
 
@@ -293,7 +255,7 @@ def _plain(told: dict[str, Any], name: str) -> str:
     return plain(value) if isinstance(value, str) else ""
 
 
-def _text(file: BinaryIO, sample: _Sample, told: dict[str, Any], text_field: str) -> str:
+def _text(file: BinaryIO, sample: Sample, told: dict[str, Any], text_field: str) -> str:
     if sample.text is None:
         return _plain(told, text_field)
     try:

@@ -22,6 +22,7 @@ from whisper_aut.errors import BaseModelError
 from whisper_aut.model.hashes import weights_sha256
 from whisper_aut.model.places import license_of, model_file, model_folder, not_loadable
 from whisper_aut.model.stored import EMBEDDINGS, ENCODER, OUTPUT, StoredWhisper, open_stored
+from whisper_aut.model.tensors import WEIGHTS, shard_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, WhisperForConditionalGeneration
@@ -158,6 +159,8 @@ def _from_hugging_face(
     from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
     _check_model_type(folder)
+    if folder is not None and not (folder / WEIGHTS).is_file():
+        shard_names(folder)  # says what is there instead, as an export does; transformers names a wrong cause
     source = str(folder or spec)
     try:
         with quiet_loading() if folder else nullcontext():

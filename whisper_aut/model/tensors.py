@@ -133,8 +133,9 @@ def shard_names(folder: Path) -> dict[str, str]:
         if not all(isinstance(file, str) and Path(file).name == file for file in names.values()):
             raise ValueError("it names files that are not in the folder")
     except FileNotFoundError:
+        pickled = ", ".join(sorted(file.name for file in folder.glob("pytorch_model*.bin")))
         raise BaseModelError(
-            f"the folder has neither {WEIGHTS} nor {INDEX}",
+            f"the folder has neither {WEIGHTS} nor {INDEX}" + (f", but {pickled}" if pickled else ""),
             where=str(folder),
             remedy="give a folder with safetensors; pickled weights are not read",
         ) from None

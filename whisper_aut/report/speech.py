@@ -86,9 +86,10 @@ def speech_section(measured: SpeechReport | None, encoders: Sequence[EncoderReco
     if measured is None:
         return SpeechSection()
     rows = [_row(row) for row in measured.rows]
+    unit = "characters" if set(measured.normalisers.values()) == {"characters"} else "words"
     return SpeechSection(
         status="measured",
-        sentence=_sentence(rows),
+        sentence=_sentence(rows, unit),
         cautions=_cautions(measured, rows, encoders),
         rows=rows,
         how=[
@@ -121,7 +122,7 @@ def _verdict(row: Row) -> Verdict:
     return "gained" if (low > 0) == HIGHER_IS_BETTER[row.metric] else "lost"
 
 
-def _sentence(rows: Sequence[SpeechRow]) -> str:
+def _sentence(rows: Sequence[SpeechRow], unit: str) -> str:
     """Word error rates over all speech, with each decoder at each context."""
     spoken = [row for row in rows if row.metric == "WER" and row.source == ALL_SOURCES]
     before = [row for row in spoken if row.delta is None]
@@ -135,8 +136,8 @@ def _sentence(rows: Sequence[SpeechRow]) -> str:
         for row in after
     )
     return (
-        f"The base's word error rate is {was}, over {before[0].num_clips} clips and {before[0].num_units} words. After "
-        f"adaptation: {became}."
+        f"The base's word error rate is {was}, over {before[0].num_clips} clips and {before[0].num_units} {unit}. "
+        f"After adaptation: {became}."
     )
 
 
@@ -172,6 +173,10 @@ def _cautions(measured: SpeechReport, rows: Sequence[SpeechRow], encoders: Seque
         "itself, and each repetition counts as inserted words."
         for role, context, count, total in looping
     ]
+    units = set(measured.normalisers.values())
+    if "characters" in units and len(units) > 1:
+        spaceless = ", ".join(sorted(name for name, kind in measured.normalisers.items() if kind == "characters"))
+        found.append(f"In {spaceless} characters are counted, elsewhere words: rows over both add the two.")
     if measured.left_out:
         found.append(f"{len(measured.left_out)} clips could not be heard, the first: {measured.left_out[0]}.")
     return found

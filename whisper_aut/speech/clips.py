@@ -16,6 +16,7 @@ from whisper_aut.config import load_recipe
 from whisper_aut.data.captions import TextEncoder, prompts_of
 from whisper_aut.data.clip_table import id_hashes
 from whisper_aut.data.corpus import Corpus, load_corpus
+from whisper_aut.data.json_lines import json_texts, parse_object
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.data.manifest import Clip, Manifest, load_manifest
 from whisper_aut.errors import CheckpointError, ManifestError, WhisperAutError
@@ -178,7 +179,9 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for line in file:  # every row was checked when the manifest was read
-            if any(f'"{name}"'.encode() in line for name in _GROUPS):
-                yield json.loads(line)
+    for number, line in json_texts(path):
+        if any(f'"{name}"' in line for name in _GROUPS):
+            try:
+                yield parse_object(line)
+            except ValueError as error:
+                raise ManifestError(str(error), where=f"{path}:{number}", remedy="mend the row") from None

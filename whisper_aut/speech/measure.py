@@ -15,7 +15,7 @@ from whisper_aut.constants import CONTEXTS, Context
 from whisper_aut.errors import EnvironmentProblem, ProbeError
 from whisper_aut.files import write_whole
 from whisper_aut.model.precision import choose_and_say
-from whisper_aut.model.word_errors import WordCounter, word_counter
+from whisper_aut.model.word_errors import Normaliser, WordCounter, word_counter
 from whisper_aut.resources import command_line
 from whisper_aut.speech.captions import CaptionScore
 from whisper_aut.speech.clips import clips_of_manifests, clips_of_run, limited, text_encoder_of
@@ -42,6 +42,7 @@ def measure(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "auto",
+    normaliser: Normaliser = "auto",
 ) -> SpeechReport:
     """Hear held-out clips before and after; writes ``speech.json`` into ``out_dir``.
 
@@ -58,6 +59,7 @@ def measure(
         seed: of the bootstrap.
         device: cpu, cuda or cuda:N.
         precision: of encoding and decoding: float32, bfloat16 (autocast), or auto, what the device is faster in.
+        normaliser: of texts before words are counted; ``auto`` chooses by language, see :class:`WordCounter`.
 
     Raises:
         WhisperAutError: models or clips cannot be used, or nothing can be written.
@@ -75,18 +77,20 @@ def measure(
     else:
         assert run_dir is not None
         selection = clips_of_run(run_dir, text_encoder)
-    counter, captions = word_counter(loaded.tokenizer), CaptionScore()
+    counter, captions = word_counter(loaded.tokenizer, normaliser), CaptionScore()
     chosen = list(dict.fromkeys(contexts))
     to_hear = limited(selection.clips, max_clips)
     heard, left_out = hear(models, to_hear, chosen, text_encoder, device=device, dtype=choice.dtype)
     clips = [_counted(one, models, chosen, counter, captions) for one in heard]
+    languages = sorted({clip.language for clip in clips if clip.domain == "speech"})
     report = SpeechReport(
         command=command_line(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
         clips_from=selection.origin,
         held_out=selection.held_out,
-        normaliser=counter.description,
+        normaliser=counter.describe(languages),
+        normalisers={language: counter.normaliser_of(language) for language in languages},
         caption_metric=captions.signature,
         seed=seed,
         precision=choice.name,

@@ -66,7 +66,9 @@ class ClipResult(Record):
     group: str = Field(description="Recording or speaker where the manifest names one, else the clip itself")
     duration_sec: float
     reference: str
-    num_words: int | None = Field(description="Of the normalised reference; of speech only")
+    num_words: int | None = Field(
+        description="Of the normalised reference, characters in languages without spaces; of speech only"
+    )
     num_tokens: int = Field(description="Of the reference and its end, which the loss is over")
     outputs: list[Output]
 
@@ -100,7 +102,10 @@ class SpeechReport(Record):
     versions: dict[str, str]
     clips_from: str = Field(description="The run, or the manifests")
     held_out: str = Field(description="What is known of whether the clips were trained on, as a sentence")
-    normaliser: str
+    normaliser: str = Field(description="What texts went through before words were counted, in words")
+    normalisers: dict[str, str] = Field(
+        default={}, description="By language of the speech; 'characters' counts these in place of words"
+    )
     caption_metric: str = Field(description="Name and version, as its library signs it")
     seed: int = Field(description="Of the bootstrap")
     precision: str | None = Field(

@@ -1,4 +1,7 @@
+import json
 import shutil
+import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -185,3 +188,59 @@ def test_missing_files_are_named_up_to_three(rows, write_task):
         (folder / row["audio"]).unlink()
     with pytest.raises(ProbeError, match=r"4 of 16 .*high-1-0\.wav, .*high-1-1\.wav, .*low-1-0\.wav, …"):
         load_task(folder)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_task_in_another_encoding_or_with_a_mark_is_the_same_task(rows, write_task, encoding):
+    folder = write_task(rows)
+    before = load_task(folder)
+    text = (folder / "clips.jsonl").read_text("utf-8")
+    (folder / "clips.jsonl").write_bytes(text.replace("\n", "\r\n\r\n").encode(encoding))
+    after = load_task(folder)
+    assert after.clips_sha256 == before.clips_sha256
+    assert [clip.where.partition(":")[2] for clip in after.clips[:2]] == [
+        "1, clip " + rows[0]["id"],
+        "3, clip " + rows[1]["id"],
+    ]
+
+
+@pytest.mark.parametrize("line", ['{"id": "x", "id": "y"}', "[1]", "{} {}", '{"id": "x",}', "\0"])
+def test_a_line_that_is_no_clip_is_named(rows, write_task, line):
+    folder = write_task(rows[:1])
+    with (folder / "clips.jsonl").open("a") as file:
+        file.write("\n" + line + "\n")
+    with pytest.raises(ProbeError, match=r"no clip: [\s\S]*clips.jsonl:3"):
+        load_task(folder)
+
+
+def test_audio_under_another_normal_form_is_found(rows, write_task):
+    folder = write_task(rows)
+    audio = folder / rows[0]["audio"]
+    audio.rename(audio.with_name(unicodedata.normalize("NFD", "café.wav")))
+    rows[0]["audio"] = str(Path(rows[0]["audio"]).with_name("café.wav"))
+    (folder / "clips.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    assert load_task(folder).clips[0].audio == audio.with_name(unicodedata.normalize("NFD", "café.wav"))
+
+
+@pytest.mark.parametrize(("name", "cause"), [("{}", ""), ("n" * 300, "names of files 255 at most")])
+def test_audio_that_is_not_there_is_named_with_the_cause(rows, write_task, name, cause):
+    folder = write_task(rows)
+    rows[0]["audio"] = str(Path(rows[0]["audio"]).with_name(name.format(Path(rows[0]["audio"]).name.upper())))
+    (folder / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ProbeError, match=cause or "which differs in capitals"):
+        load_task(folder)
+
+
+def test_labels_that_differ_in_little_are_classes_of_their_own_with_a_warning(rows, write_task, capsys):
+    for row, label in zip(rows, ("a", "a ", "A", "b", "b", "e\u0301", "\u00e9"), strict=False):
+        row["label"] = label
+    task = load_task(write_task(rows))
+    assert {"a", "a ", "A"} <= set(task.classes)
+    (note, *others) = task.notes
+    assert "'A', 'a', 'a ' count as 3 classes" in note
+    assert "warning: tones: labels 'A', 'a', 'a '" in capsys.readouterr().err
+    assert not others or "count as 2 classes" in others[0]
+
+
+def test_labels_that_are_different_have_no_warning(rows, write_task, capsys):
+    assert load_task(write_task(rows)).notes == () and capsys.readouterr().err == ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_aut.errors import AudioError
+from whisper_aut.files import missing_hint
 
 _FIRST_BYTES = 4096  # read at first: a header
 _WINDOW = 64 * 2**10  # read at once from then on, where small pieces are asked for
@@ -92,7 +93,7 @@ class Content:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make us wait
             status = os.fstat(self._descriptor)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = f"{error.strerror}{missing_hint(path)}" if isinstance(error, OSError) else str(error)
             what = f"the audio file cannot be opened: {reason}"
             raise AudioError(what, where=where or str(path), remedy="check the path") from None
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device would never end

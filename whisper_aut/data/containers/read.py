@@ -21,6 +21,7 @@ from whisper_aut.data.containers.pcm import examine_pcm
 from whisper_aut.data.containers.tags import audio_start
 from whisper_aut.data.locate import AudioSource
 from whisper_aut.errors import AudioError
+from whisper_aut.files import missing_hint
 
 _CONVERT = "convert the file to WAV, FLAC, Ogg or MP3"
 _MAX_KNOWN = 256  # files whose layouts a process keeps: clips of one recording follow one another
@@ -275,7 +276,7 @@ def _check_regular(path: Path, where: str) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = f"{error.strerror}{missing_hint(path)}" if isinstance(error, OSError) else str(error)
         raise AudioError(f"the audio file cannot be opened: {reason}", where=where, remedy="check the path") from None
     if not stat.S_ISREG(mode):  # a pipe or a device would never end
         raise AudioError("this is not a regular file", where=where, remedy="give the path of an audio file")

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +25,11 @@ from whisper_aut.data.sources.readers import iter_batches, label_names, list_fil
 from whisper_aut.data.sources.rows import Batch, Reject
 from whisper_aut.data.sources.spec import HubRead, SourceSpec
 from whisper_aut.errors import LoaderLost, SourceError
+from whisper_aut.files import existing_form, missing_hint
 from whisper_aut.machine import use_one_thread
 from whisper_aut.progress import Progress
 
-_FORM = 2  # of what a build writes; another one cannot go on with its parts
+_FORM = 3  # of what a build writes; another one cannot go on with its parts
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class BuildOptions:
         tokenizer_dir: folder with Whisper's ``tokenizer.json``, to count tokens.
         stream: read data sets of the hub from there, not from ``data_root``.
         fresh: begin anew where an unfinished build of other options stands.
+        check_audio: decode every clip: one that cannot be read is rejected, and the audit knows how loud clips are.
     """
 
     data_root: Path
@@ -56,6 +58,7 @@ class BuildOptions:
     tokenizer_dir: Path | None = None
     stream: bool = False
     fresh: bool = False
+    check_audio: bool = False
     show_progress: bool = False
 
 
@@ -84,9 +87,9 @@ def build_source(spec: SourceSpec, options: BuildOptions) -> dict[str, Any]:
                 remedy="give the same options to go on with it, or --fresh to begin anew",
             )
         parts.begin({"fingerprint": fingerprint, "source": spec.name}, anew=not same)
-        maker = ClipMaker(spec, root, options.out.resolve(), label_names(spec, root))
+        maker = ClipMaker(spec, root, options.out.resolve(), label_names(spec, root), check_audio=options.check_audio)
         keys = _work(maker, parts, splits, options)
-        counts, rejected = parts.finish(keys, manifest)
+        counts, rejected, audit = parts.finish(keys, manifest)
         summary = {
             "source": spec.name,
             "title": spec.title,
@@ -95,6 +98,7 @@ def build_source(spec: SourceSpec, options: BuildOptions) -> dict[str, Any]:
             "commercial": spec.commercial,
             **counts.as_dict(),
             "rejected": rejected,
+            "audit": audit,
         }
         parts.done({"fingerprint": fingerprint, "source": spec.name, "summary": summary})
     return {**summary, "was_there": False}
@@ -103,10 +107,14 @@ def build_source(spec: SourceSpec, options: BuildOptions) -> dict[str, Any]:
 def _root(spec: SourceSpec, options: BuildOptions) -> Path | None:
     if options.stream and isinstance(spec.read, HubRead):
         return None
-    root = options.data_root / spec.folder
+    root = Path(existing_form(os.fspath(options.data_root / spec.folder)))
     if not root.is_dir():
         streamed = ", or read it from the hub with --stream" if isinstance(spec.read, HubRead) else ""
-        raise SourceError(f"{spec.title} is not at {root}", where=spec.name, remedy=f"get it{streamed}: {spec.get}")
+        raise SourceError(
+            f"{spec.title} is not at {root}{missing_hint(root)}",
+            where=spec.name,
+            remedy=f"get it{streamed}: {spec.get}",
+        )
     return root.resolve()
 
 
@@ -134,6 +142,7 @@ def _fingerprint(spec: SourceSpec, root: Path | None, splits: Sequence[str], opt
         list(splits),
         options.limit,
         options.form,
+        options.check_audio,
         tokenizer,
         lists,
     ]
@@ -178,8 +187,7 @@ class _Task:
         """Make the batch's clips and keep them; the number of rows that were read."""
         if self.tokenizer_dir is not None and self.maker.text_encoder is None:
             encoder = TextEncoder(load_tokenizer(self.tokenizer_dir))
-            maker = self.maker
-            self.maker = ClipMaker(maker.spec, maker.root, maker.out, maker.names, encoder)
+            self.maker = replace(self.maker, text_encoder=encoder)
         clips: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         num_rows = 0

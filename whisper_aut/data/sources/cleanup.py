@@ -1,4 +1,7 @@
-"""Named clean-ups of texts, which a source's YAML lists in order; every text ends as NFC on one line."""
+"""Named clean-ups of texts, which a source's YAML lists in order; every text ends as NFC on one line.
+
+Nothing else is taken from a text unless a clean-up is named for it: marks, joiners, flags and signs are its words.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ _LONE_I = re.compile(r"\bi(?=$|[\s,.!?;:]|'(?:m|ll|d|ve|s)\b)")
 _SENTENCE_START = re.compile(r"(?:^|[.!?]\s+)[\"'(]*\w")
 _STRAIGHT = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "‚": "'"})
 _ITALIC = re.compile(r"(?<!\w)_([^_\n]+)_(?!\w)")
+_DAMAGE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # but for white space
+# Soft hyphens, marks of direction, spaces and joiners without width. Not ZWJ and ZWNJ, which spell words in several
+# scripts, nor tags (flags of regions), nor signs that Unicode counts among these, such as U+06DD.
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _ENDS = (".", "!", "?", "…", '."', '!"', '?"', ".'", "!'", "?'", ".)")
 
 
@@ -79,6 +86,11 @@ def book(text: str) -> str:
     return _ITALIC.sub(r"\1", text.translate(_STRAIGHT))
 
 
+def invisible(text: str) -> str:
+    """Without characters that neither show nor spell: soft hyphens, marks of direction, spaces of no width."""
+    return _INVISIBLE.sub("", text)
+
+
 CLEANUPS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
         "gigaspeech": gigaspeech,
@@ -88,20 +100,29 @@ CLEANUPS: Mapping[str, Callable[[str], str]] = MappingProxyType(
         "timestamps": timestamps,
         "unquote": unquote,
         "book": book,
+        "invisible": invisible,
     }
 )
 
 
+def damage_of(text: str) -> str:
+    """Say which control character ``text`` holds, or half of a surrogate pair; empty where it holds none.
+
+    Such a text is damaged, or was read in another encoding than it was written in.
+    """
+    found = _DAMAGE.search(text)
+    if found is None:
+        return ""
+    if found[0] >= "\ud800":
+        return "the text is not UTF-8: it holds half of a surrogate pair"
+    return f"the text holds the control character U+{ord(found[0]):04X}: is it of another encoding?"
+
+
 def plain(text: str) -> str:
-    """Unicode NFC, no control characters, single spaces."""
+    """Unicode NFC, no control characters, no byte-order marks, single spaces."""
     composed = unicodedata.normalize("NFC", text)
     if not composed.isprintable():
-        composed = "".join(
-            " " if char.isspace() else char
-            for char in composed
-            # Joiners are part of words in several scripts; other characters of format (a byte order mark) are not.
-            if char.isspace() or char in "\u200c\u200d" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"}
-        )
+        composed = _DAMAGE.sub("", composed).replace("\ufeff", "")
     return " ".join(composed.split())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,20 +11,26 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from whisper_aut.constants import MAX_TOKENS, WINDOW_SEC
+from whisper_aut.data.audio import read_waveform
 from whisper_aut.data.captions import TextEncoder
 from whisper_aut.data.channels import Channels, parse_given, text_of
 from whisper_aut.data.containers.layout import SHORT_BY_SEC
 from whisper_aut.data.containers.read import AudioInfo
-from whisper_aut.data.sources.cleanup import DroppedError, clean_text
+from whisper_aut.data.locate import locate
+from whisper_aut.data.sources.cleanup import DroppedError, clean_text, damage_of
+from whisper_aut.data.sources.content import head_print
 from whisper_aut.data.sources.parts import cannot_write
-from whisper_aut.data.sources.paths import OutsideError, contained, is_file
-from whisper_aut.data.sources.pattern import MissingColumnError, as_text, fill, value_of
+from whisper_aut.data.sources.paths import OutsideError, contained
+from whisper_aut.data.sources.pattern import MissingColumnError, NotTextError, as_text, fill, value_of
 from whisper_aut.data.sources.rows import Reject, Row
 from whisper_aut.data.sources.spec import HubRead, SourceSpec
 from whisper_aut.data.sources.store import AudioStore, UnreadableError, header_of
 from whisper_aut.data.sources.templates import NoCaptionError, caption
-from whisper_aut.errors import ManifestError
+from whisper_aut.errors import AudioError, ManifestError
+from whisper_aut.files import is_regular_file, missing_hint
 
 MIN_SEC = 0.1  # what is shorter says nothing
 
@@ -42,6 +49,7 @@ class ClipMaker:
         out: the manifest's folder, for audio that has to be written.
         names: of labels that are written as ids, by caption field.
         text_encoder: counts tokens; None leaves them uncounted.
+        check_audio: decode every clip.
     """
 
     spec: SourceSpec
@@ -49,6 +57,7 @@ class ClipMaker:
     out: Path
     names: Mapping[str, Mapping[str, str]]
     text_encoder: TextEncoder | None = None
+    check_audio: bool = False
 
     @cached_property
     def _store(self) -> AudioStore:
@@ -84,7 +93,7 @@ class ClipMaker:
                     yield Reject(row.where, made, str(error))
         except MissingColumnError as error:
             yield Reject(row.where, clip_id, f"the row has no '{error}'")
-        except (_RejectedError, OutsideError, UnreadableError, NoCaptionError) as error:
+        except (_RejectedError, OutsideError, UnreadableError, NoCaptionError, NotTextError) as error:
             yield Reject(row.where, clip_id, str(error))
 
     def _derived(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -109,8 +118,11 @@ class ClipMaker:
             return
         for number, pattern in enumerate(spec.clip.text, start=1 if len(spec.clip.text) > 1 else 0):
             try:
-                text = clean_text(fill(pattern, columns), spec.clean)
-            except DroppedError as error:
+                given = fill(pattern, columns)
+                if damage := damage_of(given):
+                    raise DroppedError(damage)
+                text = clean_text(given, spec.clean)
+            except (DroppedError, NotTextError) as error:
                 yield number, Reject(where, clip_id, str(error))
                 continue
             if text:
@@ -143,13 +155,15 @@ class ClipMaker:
             raise _RejectedError(f"{duration_sec:g} s of audio; at least {MIN_SEC} s")
         self._refuse_long(duration_sec)
         channels = self._channels(columns, own, info.channels)
-        return {
+        placed = {
             "audio": audio,
             "offset_sec": offset_sec,
             "duration_sec": min(duration_sec, float(WINDOW_SEC)),
             "channel": text_of(channels) or None,
             "unnamed": info.channels > 1 and not channels,
+            "content": head_print(os.path.join(self.out, audio)),  # noqa: PTH118
         }
+        return placed | (self._level(placed, channels, clip_id) if self.check_audio else {})
 
     def _channels(self, columns: Mapping[str, Any], own: Mapping[str, Any], held: int) -> Channels:
         """The channels that the row names of a file that has ``held``; none where that is all of a single one."""
@@ -170,6 +184,22 @@ class ClipMaker:
     def _refuse_long(self, duration_sec: float) -> None:
         if duration_sec > WINDOW_SEC and self.spec.long_audio == "drop":
             raise _RejectedError(f"longer than Whisper's window of {WINDOW_SEC} s")
+
+    def _level(self, placed: Mapping[str, Any], channels: Channels, clip_id: str) -> dict[str, float]:
+        """How loud the clip is, dB RMS of full scale; digital silence is -200."""
+        source = locate(placed["audio"], self.out)
+        try:
+            samples = read_waveform(
+                source,
+                offset_sec=placed["offset_sec"],
+                duration_sec=placed["duration_sec"],
+                clip_id=clip_id,
+                channels=channels,
+            )
+        except AudioError as error:
+            raise _RejectedError(error.what) from None
+        power = float(np.mean(np.square(samples, dtype=np.float64)))
+        return {"level_db": max(-200.0, 10 * math.log10(power)) if power else -200.0}
 
     def _stated(self, columns: Mapping[str, Any], own: Mapping[str, Any], offset_sec: float) -> float | None:
         clip = self.spec.clip
@@ -199,9 +229,10 @@ class ClipMaker:
         for pattern in self.spec.clip.audio:
             tried.append(fill(pattern, columns))
             path = contained(str(self.root), tried[-1])
-            if is_file(path):
+            if is_regular_file(path):
                 return path
-        raise _RejectedError(f"there is no file {' or '.join(tried)}")
+        hint = next(filter(None, (missing_hint(f"{self.root}/{path}") for path in tried)), "")
+        raise _RejectedError(f"there is no file {' or '.join(tried)}{hint}")
 
     def _stored(self, audio: Any, clip_id: str) -> tuple[str, AudioInfo]:
         content = audio.get("bytes") if isinstance(audio, dict) else None
@@ -214,8 +245,8 @@ class ClipMaker:
         if not isinstance(path, str) or self.root is None:
             raise _RejectedError("the row has no audio")
         real = contained(str(self.root), path)
-        if not is_file(real):
-            raise _RejectedError(f"there is no file {path}")
+        if not is_regular_file(real):
+            raise _RejectedError(f"there is no file {path}{missing_hint(real)}")
         return real, header_of(real)
 
     def _language(self, columns: Mapping[str, Any]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from whisper_aut.errors import SourceError
+from whisper_aut.files import existing_form, missing_hint
 
 
 class OutsideError(Exception):
@@ -27,12 +27,12 @@ def contained(root: str, path: str) -> str:
     """
     if not path or "\0" in path:
         raise OutsideError("the path is empty" if not path else "the path holds a NUL character")
-    if path.startswith("\\") or (len(path) > 1 and path[1] == ":") or "://" in path:
+    if path.startswith("\\") or path[1:3] in (":\\", ":/") or "://" in path:
         raise OutsideError(f"'{path}' is no path under the corpus' folder")
     if ".." in path.split("/"):
         raise OutsideError(f"'{path}' climbs with '..'")
     # Clips share folders, so a folder's links are looked up once; pathlib takes five times as long here.
-    parent, _, name = os.path.join(root, path).rstrip("/").rpartition("/")  # noqa: PTH118
+    parent, _, name = existing_form(os.path.join(root, path).rstrip("/")).rpartition("/")  # noqa: PTH118
     real = f"{_real_folder(parent)}/{name}"
     if name == "." or os.path.islink(real):  # noqa: PTH114
         real = os.path.realpath(real)
@@ -47,27 +47,24 @@ def _real_folder(folder: str) -> str:
     return os.path.realpath(folder).rstrip("/")
 
 
-def is_file(path: str) -> bool:
-    """Whether a regular file is there: a pipe or a device would never end."""
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False
-
-
 def find_files(root: Path, pattern: str, *, folders: bool = False) -> list[Path]:
-    """Real paths of the files (or folders) under ``root`` that a glob means, sorted by name.
+    """Real paths of the files (or folders) under ``root`` that a path or a glob means, sorted by name.
 
     Raises:
         SourceError: there is none, or one lies outside.
     """
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise SourceError(f"'{pattern}' leaves the corpus' folder", remedy="write a path under it")
-    matching = root.glob(pattern) if pattern.strip("./") else [root]  # "." is the corpus' folder itself
+    literal = Path(existing_form(os.fspath(root / pattern)))  # which may hold what else is a sign of a glob
+    is_literal = os.path.exists(literal) or not pattern.strip("./")  # noqa: PTH110 (a name may be too long for a Path)
+    try:
+        matching = [literal] if is_literal else list(root.glob(pattern))
+    except (ValueError, NotImplementedError, OSError) as error:
+        raise SourceError(f"'{pattern}' is no path and no pattern: {error}", remedy="correct the YAML") from None
     found = sorted(path for path in matching if (path.is_dir() if folders else path.is_file()))
     if not found:
         raise SourceError(
-            f"there is no {'folder' if folders else 'file'} '{pattern}' in {root}",
+            f"there is no {'folder' if folders else 'file'} '{pattern}' in {root}{missing_hint(literal)}",
             remedy="get the corpus, or correct --data-root; data_manifests/README.md says how sources are laid out",
         )
     return [Path(real) for real in _real(root, found)]

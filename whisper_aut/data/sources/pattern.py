@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -12,6 +13,10 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 
 class MissingColumnError(Exception):
     """A row has no such column; its name is the only argument."""
+
+
+class NotTextError(ValueError):
+    """A value that is no text and has no one writing as such: a list, an object, bytes that are not UTF-8."""
 
 
 @lru_cache(maxsize=1024)
@@ -36,6 +41,7 @@ def fill(pattern: str, columns: Mapping[str, Any]) -> str:
 
     Raises:
         MissingColumnError: the row lacks a column.
+        NotTextError: a value is no text.
     """
     pieces = _pieces(pattern)
     if len(pieces) == 1:
@@ -56,9 +62,24 @@ def value_of(name: str, columns: Mapping[str, Any]) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a path or an id: 30 for 30.0, nothing for null."""
+    """A value as it stands in a path or an id: 30 for 30.0, nothing for null and NaN.
+
+    Raises:
+        NotTextError: it is a list, an object, or bytes that are not UTF-8.
+    """
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    if isinstance(value, float):
+        if math.isnan(value):  # as pandas writes what is missing
+            return ""
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise NotTextError("a value is bytes that are not UTF-8, not text") from None
+    if isinstance(value, list | tuple | dict | set):
+        raise NotTextError(f"a value is a {type(value).__name__}, not text: {value!r:.80}")
     return str(value)

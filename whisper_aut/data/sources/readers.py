@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from whisper_aut.data.sources.folders import list_rows, names_of
 from whisper_aut.data.sources.hub import hub_batches
 from whisper_aut.data.sources.kaldi import kaldi_rows
 from whisper_aut.data.sources.lhotse import lhotse_rows
+from whisper_aut.data.sources.lists import list_rows, names_of
 from whisper_aut.data.sources.nemo import nemo_rows, refuse_other_keys
 from whisper_aut.data.sources.paths import find_files
 from whisper_aut.data.sources.pattern import fields_of

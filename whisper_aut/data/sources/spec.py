@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from whisper_aut.config import Section
 from whisper_aut.constants import Domain
 from whisper_aut.data.sources.cleanup import CLEANUPS
+from whisper_aut.data.sources.layout import Separated
 from whisper_aut.data.sources.pattern import fields_of
 from whisper_aut.data.sources.spec_errors import explain
 from whisper_aut.errors import SourceError
@@ -44,7 +45,7 @@ class HubPart(Section):
     ]
 
 
-class Table(Section):
+class Table(Separated):
     """A second table: columns joined to each row, or the names of labels."""
 
     file: str = Field(description="Path under the corpus' folder.")
@@ -88,7 +89,7 @@ class Derive(Section):
         return pattern
 
 
-class ListRead(Section):
+class ListRead(Separated):
     """Rows of tables that lie beside the audio files."""
 
     kind: Literal["list"]

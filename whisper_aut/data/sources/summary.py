@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from whisper_aut.data.audit import audit_lines, extremes_of
 from whisper_aut.data.histogram_svg import histogram_svg, page
 from whisper_aut.files import whole_file, write_whole
 
@@ -90,6 +91,8 @@ def _section(source: Mapping[str, Any]) -> Markup:
     ]
     if source.get("mixed_channels"):
         parts.append(Markup("<p>{}</p>").format(of_mixed_channels(source)))
+    if "audit" in source:  # a source that an earlier release built beside this one has none
+        parts.append(_audit(source["audit"]))
     if source["rejected"]:
         reasons = Markup("").join(
             Markup('<tr><td>{reason}</td><td class="number">{count:,}</td></tr>').format(reason=reason, count=count)
@@ -99,6 +102,22 @@ def _section(source: Mapping[str, Any]) -> Markup:
             Markup('<table><tr><th>rejected because</th><th class="number">rows</th></tr>{}</table>').format(reasons)
         )
     return Markup("").join(parts)
+
+
+def _audit(found: Mapping[str, Any]) -> Markup:
+    """What deserves a second look: sentences, and the most extreme clips."""
+    sentences = Markup("").join(Markup("<li>{}</li>").format(line) for line in audit_lines(found))
+    tables = Markup("").join(
+        Markup('<table><tr><th>{title}</th><th class="number"></th></tr>{rows}</table>').format(
+            title=title,
+            rows=Markup("").join(
+                Markup('<tr><td>{clip}</td><td class="number">{value}</td></tr>').format(clip=clip, value=value)
+                for value, clip in clips
+            ),
+        )
+        for title, clips in extremes_of(found)
+    )
+    return Markup("<h3>Audit</h3>{}{}").format(Markup("<ul>{}</ul>").format(sentences) if sentences else "", tables)
 
 
 def counts_table(title: str, values: Mapping[str, Mapping[str, float]]) -> Markup:

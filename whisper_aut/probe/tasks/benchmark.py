@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from whisper_aut.data.audio import audio_duration_sec, read_waveform
+from whisper_aut.data.separated import Dialect, records
+from whisper_aut.data.text_lines import TextFileError, is_text, numbered_lines
 from whisper_aut.errors import AudioError, ProbeError
+from whisper_aut.files import existing_form
 from whisper_aut.probe.tasks.labelled import (
     Fold,
     LabelledClip,
@@ -23,6 +26,7 @@ from whisper_aut.probe.tasks.labelled import (
     refuse_duplicates,
     refuse_files,
     refuse_missing,
+    warn_of_alike_labels,
 )
 
 
@@ -142,6 +146,7 @@ class Benchmark:
         refuse_duplicates(clips)
         if self.num_clips is not None and len(clips) + len(unreadable) != self.num_clips:
             notes.append(f"{len(clips)} clips of {self.num_clips} that the benchmark has")
+        notes += warn_of_alike_labels(self.name, clips)
         return Task(
             name=self.name,
             folder=folder,
@@ -193,7 +198,7 @@ def make_clip(
     inside = PurePosixPath(audio)
     if inside.is_absolute() or ".." in inside.parts or "\0" in audio:
         raise ProbeError(f"the path '{audio}' leads out of the folder", where=where, remedy="get a sound copy")
-    path = root / inside
+    path = Path(existing_form(os.fspath(root / inside)))
     clip_id = clip_id or inside.stem
     return LabelledClip(
         id=clip_id,
@@ -225,26 +230,37 @@ def read_rows(path: Path, columns: Sequence[str] = (), *, header: bool = True) -
         header: whether the first line names the columns.
 
     Raises:
-        ProbeError: it cannot be read, or a column is missing.
+        ProbeError: it cannot be read, a column is missing, or a line has more or fewer cells than there are columns.
     """
+    again = "get the benchmark's own file again"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, fieldnames=None if header else list(columns))
-            rows = [(f"{path}:{reader.line_num}", row) for row in reader]
-            found = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        found = list(records(numbered_lines(path), Dialect()))
+    except (OSError, TextFileError) as error:
         raise ProbeError(f"the list of clips cannot be read: {error}", where=str(path), remedy="get it again") from None
-    missing = [column for column in columns if column not in found]
-    if missing:
-        raise ProbeError(
-            f"the list of clips has no column '{missing[0]}' (it has {', '.join(found)})",
-            where=str(path),
-            remedy="get the benchmark's own file again",
-        )
-    for where, row in rows:
-        short = next((column for column in columns if not isinstance(row.get(column), str)), None)
-        if short is not None:
-            raise ProbeError(f"the line has no '{short}'", where=where, remedy="get the benchmark's own file again")
+    names = list(columns)
+    if header:
+        number, headings = found.pop(0) if found else (1, "it is empty")
+        if isinstance(headings, str):
+            what = f"the list of clips cannot be read: {headings}"
+            raise ProbeError(what, where=f"{path}:{number}", remedy=again)
+        names = headings
+        missing = [column for column in columns if names.count(column) != 1]
+        if missing:
+            raise ProbeError(
+                f"the list of clips has no column '{missing[0]}', or has it twice (it has {', '.join(names)})",
+                where=str(path),
+                remedy=again,
+            )
+    rows = []
+    for number, cells in found:
+        where = f"{path}:{number}"
+        if isinstance(cells, str):
+            raise ProbeError(f"the line cannot be read: {cells}", where=where, remedy=again)
+        if len(cells) < len(names):
+            raise ProbeError(f"the line has no '{names[len(cells)]}'", where=where, remedy=again)
+        if header and len(cells) > len(names):
+            raise ProbeError(f"the line has {len(cells)} columns, not {len(names)}", where=where, remedy=again)
+        rows.append((where, dict(zip(names, cells, strict=False))))
     return rows
 
 
@@ -255,9 +271,12 @@ def read_lines(path: Path) -> list[str]:
         ProbeError: it cannot be read.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for _, line in numbered_lines(path) if line.strip()]
+    except (OSError, TextFileError) as error:
         raise ProbeError(f"the list of clips cannot be read: {error}", where=str(path), remedy="get it again") from None
+    if not all(map(is_text, lines)):
+        raise ProbeError("the list of clips is not UTF-8", where=str(path), remedy="get it again")
+    return lines
 
 
 def whole_number(text: str, column: str, where: str) -> int:

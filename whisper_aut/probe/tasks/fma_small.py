@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from whisper_aut.data.separated import Dialect, records
+from whisper_aut.data.text_lines import numbered_lines
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.tasks.benchmark import Archive, Benchmark, make_clip
 from whisper_aut.probe.tasks.labelled import LabelledClip, Part
@@ -54,16 +55,19 @@ def list_fma_small(root: Path) -> list[LabelledClip]:
 def _tracks(path: Path) -> list[tuple[str, str, dict[str, str]]]:
     """(file:line, number of six digits, columns). The table has two lines of headings, and one that names its index."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            headings = list(zip(next(reader), next(reader), strict=True))
-            at = {name: headings.index(heading) for name, heading in COLUMNS.items()}
-            next(reader)
-            return [
-                (f"{path}:{reader.line_num}", f"{int(line[0]):06d}", {name: line[index] for name, index in at.items()})
-                for line in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error, StopIteration, ValueError, IndexError) as error:
+        found = records(numbered_lines(path), Dialect())
+        (_, first), (_, second), _ = next(found), next(found), next(found)
+        headings = list(zip(first, second, strict=True))
+        at = {name: headings.index(heading) for name, heading in COLUMNS.items()}
+        rows = [(f"{path}:{number}", cells) for number, cells in found]
+        for where, cells in rows:
+            if isinstance(cells, str) or len(cells) != len(headings):
+                what = cells if isinstance(cells, str) else f"it has {len(cells)} columns, not {len(headings)}"
+                raise ProbeError(f"the line cannot be read: {what}", where=where, remedy="get fma_metadata.zip again")
+        return [
+            (where, f"{int(cells[0]):06d}", {name: cells[index] for name, index in at.items()}) for where, cells in rows
+        ]
+    except (OSError, StopIteration, ValueError) as error:
         raise ProbeError(
             f"the table of tracks cannot be read: {error!r}", where=str(path), remedy="get fma_metadata.zip again"
         ) from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from whisper_aut.data.json_lines import load_json
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.tasks.benchmark import Archive, Benchmark, make_clip, read_rows
 from whisper_aut.probe.tasks.labelled import LabelledClip, Part
@@ -48,7 +48,7 @@ def _licenses(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path.read_bytes())
         return {str(clip): str(info["license"]) for clip, info in found.items()}
     except (OSError, UnicodeDecodeError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ProbeError(

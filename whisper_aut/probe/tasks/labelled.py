@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from whisper_aut.data.channels import CHANNEL, Channels, parse_channel, text_of
+from whisper_aut.data.json_lines import json_objects
+from whisper_aut.data.text_lines import TextFileError
 from whisper_aut.errors import ProbeError
-from whisper_aut.files import file_sha256, real_path
+from whisper_aut.files import existing_form, file_sha256, is_regular_file, missing_hint, real_path
 
 MANIFEST_NAME = "clips.jsonl"
 COLUMNS = "id, audio, duration_sec, label, fold; optional: group, offset_sec, license, channel"
@@ -82,21 +87,15 @@ def load_task(folder: Path) -> Task:
     manifest = folder / MANIFEST_NAME
     if folder.is_file():
         raise ProbeError("a task is a folder, not a file", where=str(folder), remedy=f"give {folder.parent}")
+    root = folder.resolve()
     try:
-        text = manifest.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        parsed = [_parse_row(row, f"{manifest}:{number}", root) for number, row in json_objects(manifest)]
+    except (OSError, TextFileError) as error:
         raise ProbeError(
             f"the task's manifest cannot be read: {error}",
             where=str(manifest),
             remedy=f"a task is a folder with {MANIFEST_NAME} in it, one clip a line: {COLUMNS}",
         ) from None
-    root = folder.resolve()
-    parsed = [
-        _parse_line(line, f"{manifest}:{number}", root)
-        # Not splitlines(): JSON strings may hold U+2028, which is no line end here.
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
     if not parsed:
         raise ProbeError("the task has no clips", where=str(manifest), remedy=f"write one clip a line: {COLUMNS}")
     clips = tuple(clip for clip, _ in parsed)
@@ -110,17 +109,40 @@ def load_task(folder: Path) -> Task:
             remedy="write a list for every clip (several labels, mean average precision), or one text for every clip",
         )
     metric: Metric = "mAP" if True in of_lists else "accuracy"
-    return Task(name=root.name, folder=folder, clips=clips, clips_sha256=hash_clips(clips), metric=metric)
+    return Task(
+        name=root.name,
+        folder=folder,
+        clips=clips,
+        clips_sha256=hash_clips(clips),
+        notes=warn_of_alike_labels(root.name, clips),
+        metric=metric,
+    )
 
 
-def _parse_line(line: str, where: str, root: Path) -> tuple[LabelledClip, bool]:
+def warn_of_alike_labels(name: str, clips: Sequence[LabelledClip]) -> tuple[str, ...]:
+    """Say on the screen, and return as notes of the task, which labels differ in spaces, capitals or normal form alone.
+
+    They are classes of their own, as they are written: nobody but who made the task knows whether they are one.
+    """
+    alike: dict[str, set[str]] = {}
+    for label in {label for clip in clips for label in clip.labels}:
+        key = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        alike.setdefault(key, set()).add(label)
+    notes = tuple(
+        f"labels {', '.join(map(repr, sorted(labels)))} count as {len(labels)} classes: "
+        "they differ in spaces, capitals or Unicode normal form alone"
+        for _, labels in sorted(alike.items())
+        if len(labels) > 1
+    )
+    for note in notes:
+        print(f"warning: {name}: {note}", file=sys.stderr)
+    return notes
+
+
+def _parse_row(row: dict[str, Any] | str, where: str, root: Path) -> tuple[LabelledClip, bool]:
     """The clip, and whether its labels are a list."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ProbeError(f"the line is not JSON: {error}", where=where, remedy="write one JSON object a line") from None
-    if not isinstance(row, dict):
-        raise ProbeError("the line is not a JSON object", where=where, remedy=f"write a clip: {COLUMNS}")
+    if isinstance(row, str):
+        raise ProbeError(f"the line is no clip: {row}", where=where, remedy=f"write one JSON object a line: {COLUMNS}")
     clip_id = _text(row, "id", where)
     where = f"{where}, clip {clip_id}"
     audio = _contained(_text(row, "audio", where), root, where)
@@ -152,7 +174,11 @@ def _labels(row: dict[str, Any], where: str) -> tuple[tuple[str, ...], bool]:
     value = row.get("label")
     if not isinstance(value, list):
         return (_text(row, "label", where),), False
-    if not value or len(set(map(str, value))) < len(value) or not all(isinstance(v, str) and v.strip() for v in value):
+    if (
+        not value
+        or len(set(map(str, value))) < len(value)
+        or not all(isinstance(v, str) and v.strip() and "\0" not in v for v in value)
+    ):
         raise _field_error("label", row, where, "a text, or for several labels a list of different texts")
     return tuple(value), True
 
@@ -169,7 +195,7 @@ def _fold(row: dict[str, Any], where: str) -> Fold:
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:
     value = row.get(field)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise _field_error(field, row, where, "text, in quotes, that is not empty")
     return value
 
@@ -194,10 +220,10 @@ def _contained(audio: str, root: Path, where: str) -> Path:
     """The resolved path; a relative one may not leave the task's folder, by ``..`` or by a link."""
     if "://" in audio or "\0" in audio:
         raise ProbeError(f"the field 'audio' is {audio!r}, not a path", where=where, remedy="give a local file")
-    path = Path(audio)
-    if path.is_absolute():
+    path = Path(existing_form(os.fspath(root / audio)))
+    if PurePosixPath(audio).is_absolute():
         return real_path(path)
-    resolved = real_path(root / path)
+    resolved = real_path(path)
     if ".." in PurePosixPath(audio).parts or not resolved.is_relative_to(root):
         raise ProbeError(
             f"the field 'audio' leads out of the task's folder: {audio!r}",
@@ -227,8 +253,9 @@ def refuse_duplicates(clips: Sequence[LabelledClip]) -> None:
 
 def refuse_missing(clips: Sequence[LabelledClip], source: str, *, remedy: str) -> None:
     """Raise ``ProbeError`` where audio is not there: how many files, which (the first three), how to get them."""
-    missing = [clip for clip in clips if not clip.audio.is_file()]
-    refuse_files(missing, len(clips), f"of {source} are missing", remedy=remedy)
+    missing = [clip for clip in clips if not is_regular_file(clip.audio)]
+    fault = f"of {source} are missing" + (missing_hint(missing[0].audio) if missing else "")
+    refuse_files(missing, len(clips), fault, remedy=remedy)
 
 
 def refuse_files(at_fault: Sequence[LabelledClip], num_clips: int, fault: str, *, remedy: str) -> None:

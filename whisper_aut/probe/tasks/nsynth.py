@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from whisper_aut.data.json_lines import load_json
 from whisper_aut.errors import ProbeError
 from whisper_aut.probe.tasks.benchmark import Archive, Benchmark, make_clip
 from whisper_aut.probe.tasks.labelled import PARTS, LabelledClip
@@ -22,7 +22,7 @@ def list_nsynth(root: Path) -> list[LabelledClip]:
     for part in PARTS:
         path = root / f"nsynth-{part}" / "examples.json"
         try:
-            notes = json.loads(path.read_text(encoding="utf-8"))
+            notes = load_json(path.read_bytes())
             listed = [(str(note), str(notes[note]["instrument_family_str"]), str(notes[note]["instrument_str"]))
                       for note in sorted(notes)]  # fmt: skip
         except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError, IndexError) as error:
