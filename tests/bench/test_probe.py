@@ -38,10 +38,13 @@ def test_the_head_that_is_timed_ends_at_scikit_learns_optimum(num_classes):
 def test_heads_of_several_processes_are_timed_and_compared():
     numbers = measure_heads(100, 8, 3, num_encoders=1, jobs=2, rounds=1)
     assert numbers["heads"] == 25 and numbers["processes"] == 2
-    (alone,), (whole,), (ready,) = (numbers[f"{side}, s by round"] for side in (
-        "one process", "several, from their start", "several, once ready",
-    ))  # fmt: skip
-    assert 0 < ready < whole and numbers["ratio by round, once ready"] == [alone / ready]
+    (alone,), (whole,), (ready,) = (
+        numbers[f"{side}, s, by round"] for side in ("one process", "several", "several, once ready")
+    )
+    assert 0 < ready < whole and numbers["ratio of times, once ready, by round"] == [alone / ready]
+    (of_one,) = numbers["one process, processor s, by round"]
+    (of_busiest,) = numbers["several, processor s of the busiest, by round"]
+    assert of_busiest > 0 and numbers["ratio of processor times, median"] == of_one / of_busiest
 
 
 def test_both_contexts_take_turns_and_are_judged(task, tmp_path):

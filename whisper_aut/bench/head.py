@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,12 +18,14 @@ from whisper_aut.errors import ProbeError
 from whisper_aut.machine import usable_cores
 from whisper_aut.probe import predict
 from whisper_aut.probe.arrays import TaskArrays
-from whisper_aut.probe.fits import predict_all
+from whisper_aut.probe.fits import ProtocolFits, predict_all
 from whisper_aut.probe.logistic import LogisticPath
 from whisper_aut.probe.names import ProtocolName
 from whisper_aut.probe.protocols import PROTOCOLS
 from whisper_aut.probe.workers import Workers
 from whisper_aut.train.environment import peak_memory_gb
+
+Result = TypeVar("Result")
 
 
 def measure_head(
@@ -50,20 +56,40 @@ def measure_head(
     return numbers
 
 
+class _TimedWorkers(Workers):
+    """Workers that count the processor time of each process."""
+
+    processor_sec: dict[int, float]
+
+    def map(self, calls: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+        """As of ``Workers``."""
+        self.processor_sec = defaultdict(float)
+        for result, process, taken_sec in super().map(partial(_timed, call) for call in calls):
+            self.processor_sec[process] += taken_sec
+            yield result
+
+
+def _timed(call: Callable[[], Result]) -> tuple[Result, int, float]:
+    begun_sec = time.process_time()
+    result = call()
+    return result, os.getpid(), time.process_time() - begun_sec
+
+
 def measure_heads(
     num_clips: int, width: int, num_classes: int, *, num_encoders: int, jobs: int | None, rounds: int
 ) -> dict[str, Any]:
     """Seconds for all heads that ``probe`` fits by default on one task of five folds, in one process and in several.
 
     Both sides take turns in one run, on vectors that are mapped from a file as embeddings are. Several processes are
-    timed from their start (``probe`` starts them while it embeds), and from when they are ready.
+    timed from their start (``probe`` starts them while it embeds), and from when they are ready. Beside other jobs
+    processor time says more: that of the one process over that of the busiest of several, which the others wait for.
 
     Raises:
         ProbeError: a single answer differs between the sides.
     """
     jobs = jobs or usable_cores()
     names: tuple[ProtocolName, ...] = ("paper", "strict", "strict")  # strict at both contexts
-    seconds: dict[str, list[float]] = {"one": [], "several": [], "ready": []}
+    by_round: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         asked = []
         for encoder in range(num_encoders):
@@ -75,19 +101,17 @@ def measure_heads(
             arrays = TaskArrays(classes, groups % 5, groups, num_classes)
             asked += [(PROTOCOLS[name].fits(arrays, 0), mapped) for name in names]
         for _ in range(rounds):
-            begun_sec = time.monotonic()
-            alone = [found.answers for found in predict_all(asked, Workers(1))]
-            seconds["one"].append(time.monotonic() - begun_sec)
-            begun_sec = time.monotonic()
-            with Workers(jobs, predict.__name__) as workers:
-                workers.wait_ready()
-                ready_sec = time.monotonic()
-                together = [found.answers for found in predict_all(asked, workers)]
-                ended_sec = time.monotonic()
-            seconds["several"].append(ended_sec - begun_sec)
-            seconds["ready"].append(ended_sec - ready_sec)
-            if not all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True)):
-                raise ProbeError("the answers of several processes are not those of one", remedy="report this")
+            for name, value in _one_round(asked, jobs).items():
+                by_round.setdefault(name, []).append(value)
+    ratios = {
+        f"ratio of {what}": [one / other for one, other in zip(by_round["one process, s"], by_round[side], strict=True)]
+        for what, side in [("times, once ready", "several, once ready, s"), ("times, from start", "several, s")]
+    }
+    ratios["ratio of processor times"] = [
+        one / other for one, other in zip(
+            by_round["one process, processor s"], by_round["several, processor s of the busiest"], strict=True
+        )
+    ]  # fmt: skip
     return {
         "clips": num_clips,
         "width": width,
@@ -95,15 +119,32 @@ def measure_heads(
         "encoders": num_encoders,
         "heads": sum(len(heads.fits) for heads, _ in asked),
         "processes": jobs,
-        "one process, s by round": seconds["one"],
-        "several, from their start, s by round": seconds["several"],
-        "several, once ready, s by round": seconds["ready"],
-        "ratio of median times, once ready": median(seconds["one"]) / median(seconds["ready"]),
-        "ratio by round, once ready": [
-            one / other for one, other in zip(seconds["one"], seconds["ready"], strict=True)
-        ],
-        "ratio of median times, from their start": median(seconds["one"]) / median(seconds["several"]),
+        **{f"{name}, by round": values for name, values in (by_round | ratios).items()},
+        **{f"{name}, median": median(values) for name, values in ratios.items()},
         "answers that differ": 0,
+    }
+
+
+def _one_round(asked: Sequence[tuple[ProtocolFits, np.ndarray]], jobs: int) -> dict[str, float]:
+    begun_sec = time.monotonic()
+    alone = _TimedWorkers(1)
+    of_one = [found.answers for found in predict_all(asked, alone)]
+    alone_sec = time.monotonic() - begun_sec
+    begun_sec = time.monotonic()
+    with _TimedWorkers(jobs, predict.__name__) as workers:
+        workers.wait_ready()
+        ready_sec = time.monotonic()
+        of_several = [found.answers for found in predict_all(asked, workers)]
+        ended_sec = time.monotonic()
+    if not all(np.array_equal(one, other) for one, other in zip(of_one, of_several, strict=True)):
+        raise ProbeError("the answers of several processes are not those of one", remedy="report this")
+    return {
+        "one process, s": alone_sec,
+        "several, s": ended_sec - begun_sec,
+        "several, once ready, s": ended_sec - ready_sec,
+        "one process, processor s": sum(alone.processor_sec.values()),
+        "several, processor s of the busiest": max(workers.processor_sec.values()),
+        "load average": os.getloadavg()[0],
     }
 
 
