@@ -10,15 +10,16 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal
 from urllib.parse import unquote
 
 MAX_NAME_BYTES = 255  # of Linux, macOS and Windows
-_MAX_LISTED = 200_000  # names of a folder that are looked through
+_MAX_LISTED = 50_000  # names of a folder that are looked through: a few MB
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 
@@ -102,10 +103,9 @@ def missing_hint(path: str | Path) -> str:
         return ""
     if "\\" in name and os.path.lexists(f"{parent}/{name}".replace("\\", "/")):
         return "; it is there with / where the name has \\"
-    for other in _names(parent, os.stat(parent).st_mtime_ns):  # noqa: PTH116
-        if cause := _difference(name, other):
-            return f"; '{other}' is there, which differs in {cause}"
-    return ""
+    other = _alike(parent, os.stat(parent).st_mtime_ns).get(_folded(name))  # noqa: PTH116
+    cause = _difference(name, other) if other is not None else ""
+    return f"; '{other}' is there, which differs in {cause}" if cause else ""
 
 
 def _is_folder(path: str) -> bool:
@@ -115,28 +115,32 @@ def _is_folder(path: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=4)
-def _names(folder: str, _mtime_ns: int) -> tuple[str, ...]:
+@lru_cache(maxsize=8)  # whoever misses one file of a folder misses others of it
+def _alike(folder: str, _mtime_ns: int) -> dict[str, str]:
+    """The names in a folder by what they have in common with those that they are mistaken for."""
     try:
         with os.scandir(folder) as entries:
-            return tuple(entry.name for entry, _ in zip(entries, range(_MAX_LISTED), strict=False))
+            return {_folded(entry.name): entry.name for entry in islice(entries, _MAX_LISTED)}
     except OSError:
-        return ()
+        return {}
+
+
+_KINDS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("the Unicode normal form", lambda name: unicodedata.normalize("NFC", name)),
+    ("capitals", str.casefold),
+    ("spaces", lambda name: " ".join(name.split())),
+    ("%XX, which is not decoded", unquote),
+)
+
+
+def _folded(name: str) -> str:
+    for _, alike in _KINDS:
+        name = alike(name)
+    return " ".join(name.casefold().split())  # of what %XX stood for, too
 
 
 def _difference(name: str, other: str) -> str:
-    """What two names differ in, where that is not their letters; empty where it is, or where they are the same."""
+    """What two names that are alike differ in; empty where they are the same."""
     if name == other:
         return ""
-    kinds = (
-        ("the Unicode normal form", lambda text: unicodedata.normalize("NFC", text)),
-        ("capitals", str.casefold),
-        ("spaces", lambda text: " ".join(text.split())),
-        ("%XX, which is not decoded", unquote),
-    )
-    for cause, alike in kinds:
-        if alike(name) == alike(other):
-            return cause
-    for _, alike in kinds:
-        name, other = alike(name), alike(other)
-    return "capitals, spaces or %XX" if name == other else ""
+    return next((cause for cause, alike in _KINDS if alike(name) == alike(other)), "capitals, spaces or %XX")

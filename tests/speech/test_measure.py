@@ -50,7 +50,10 @@ def run(corpus, tiny_en, tmp_path_factory):
     (corpus / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     prepared = prepare(load_recipe(corpus / "recipe.yaml"))
     folder.mkdir()
-    write_run_json(folder, prepared.recipe, prepared.base, prepared.corpus, prepared.plan, steps=1, world_size=1)
+    write_run_json(
+        folder, prepared.recipe, prepared.base, prepared.corpus, prepared.plan, steps=1, world_size=1,
+        precision=choose_precision("fp32", "cpu"),
+    )  # fmt: skip
     weights = {name: tensor.clone() for name, tensor in tiny_en.model.state_dict().items() if name != "proj_out.weight"}
     weights["model.encoder.layer_norm.weight"] *= 1.02
     save_checkpoint(folder / "checkpoints", 1, TrainedState(weights, {"exp_avg": {}, "exp_avg_sq": {}}), {})

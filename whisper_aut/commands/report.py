@@ -50,6 +50,7 @@ def report(
         return
     if probe_json is None:
         raise ProbeError("there is nothing to report", remedy="give --probe and what `whisper-aut probe` wrote")
+    asked = _gate(max_drop, min_gain, gate, junit)
     require_file(probe_json, "the probe results", "run `whisper-aut probe` first")
     for path in leakage or []:
         require_file(
@@ -57,7 +58,6 @@ def report(
         )
     if speech is not None:
         require_file(speech, "the word errors", "give speech.json in the folder that `whisper-aut wer --out` named")
-    asked = _gate(max_drop, min_gain, gate, junit)
     from whisper_aut.report.build import build_report
 
     paths = build_report(
