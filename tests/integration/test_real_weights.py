@@ -42,7 +42,8 @@ def test_the_unbroken_run_learns_and_keeps_its_promises(unbroken):
 
 def test_two_ranks_read_the_clips_of_one_and_lose_the_same(unbroken, start_training, real_recipe, tmp_path):
     """Within what another order of float32 sums does, on a model whose gradients have norms of 50 to 130."""
-    two = start_training(real_recipe, tmp_path / "run", "train.deepspeed=zero2", ranks=2, forked=False)
+    settings = ("train.deepspeed=zero2", "train.checkpoint_every_steps=100")
+    two = start_training(real_recipe, tmp_path / "run", *settings, ranks=2, forked=False)
     code, errors = two.finish()
     assert code == 0, errors
     two.assert_same_clips(unbroken)
