@@ -32,6 +32,7 @@ from whisper_aut.constants import (
     real_positions,
 )
 from whisper_aut.data.audio import audio_duration_sec, read_waveform
+from whisper_aut.data.containers.ffmpeg import NEEDS_FFMPEG
 from whisper_aut.data.features import LogMel
 from whisper_aut.errors import AudioError, BaseModelError
 from whisper_aut.model import base as models
@@ -274,7 +275,8 @@ def _named_windows(path: Path) -> Iterator[npt.NDArray[np.float32]]:
     try:
         yield from _windows(path)
     except AudioError as error:
-        raise AudioError(error.what, where=str(path), remedy="leave the file out, or put a sound one there") from None
+        remedy = error.remedy if NEEDS_FFMPEG in error.what else "leave the file out, or put a sound one there"
+        raise AudioError(error.what, where=str(path), remedy=remedy) from None
 
 
 def _windows(path: Path) -> Iterator[npt.NDArray[np.float32]]:

@@ -10,6 +10,7 @@ and names that lead out of the archive.
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from whisper_aut.constants import Domain
 from whisper_aut.data.audio import audio_duration_sec
+from whisper_aut.data.containers.ffmpeg import advice as ffmpeg_advice
 from whisper_aut.data.json_lines import load_json
 from whisper_aut.data.locate import MAX_AUDIO_BYTES, AudioBytes, is_url
 from whisper_aut.data.manifest_file import check_suffix
@@ -99,6 +101,8 @@ def index_shards(
             ) from None
     if not rows:
         raise _none_found(len(shards), rejects)
+    if advice := ffmpeg_advice(entry.reason for entry in rejects):
+        print(f"note: {advice}", file=sys.stderr)
     rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
     with writing(out, "the manifest"):
         _write(out, rows)

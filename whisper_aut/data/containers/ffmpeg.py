@@ -25,7 +25,8 @@ from whisper_aut.errors import AudioError, first_line
 
 NEEDS_FFMPEG = "needs FFmpeg"  # in every reason that installing it would do away with
 _CHUNK_SEC = 30.0  # decoded at once where a length has to be counted
-_FAR_SEC = 1e9
+_GAP_SEC = 60.0  # in front of the first sample, at most
+_FROM_0_SEC = 600.0  # that are decoded for one clip where a file cannot be sought in
 _LATE_SEC = 0.05  # after the wanted moment: more than a codec's frame
 _OF_LIBSNDFILE = (b"lpcm", b"alaw", b"ulaw", b"alac")  # forms in CAF
 _MAGIC = {
@@ -102,6 +103,8 @@ class FFmpegReader:
             return np.zeros((0, self.channels), dtype=np.float32)
         skipped = 0
         if float(samples.pts_seconds) - start_sec > _LATE_SEC:  # a seek may lead too far, a decoding from 0 on does not
+            if start > _FROM_0_SEC * self.rate:
+                raise DecodingError("it cannot be sought in; cut it into shorter files with FFmpeg")
             self._next_sec = math.inf
             samples, skipped = self._samples(begin_sec, stop_sec), start
             if samples is None:
@@ -135,7 +138,8 @@ class FFmpegReader:
     def _begin(self) -> float:
         """When the first sample is played: headers are off by an encoder's delay."""
         if not self._begin_is_sure:
-            samples = self._samples(self._begin_sec, self._begin_sec + 1.0) or self._samples(self._begin_sec, _FAR_SEC)
+            samples = self._samples(self._begin_sec, self._begin_sec + 1.0)
+            samples = samples or self._samples(self._begin_sec, self._begin_sec + _GAP_SEC)
             self._begin_sec = self._begin_sec if samples is None else float(samples.pts_seconds)
             self._begin_is_sure = True
         return self._begin_sec

@@ -288,21 +288,3 @@ def _unreadable(problem: str, where: str) -> AudioError:
 
 def _damaged(error: DecodingError, where: str) -> AudioError:
     return AudioError(f"the audio is damaged: {error}", where=where, remedy="replace the file")
-
-
-_SUFFIXES = {
-    b"RIFF": ".wav", b"RIFX": ".wav", b"RF64": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff",
-    b"caff": ".caf", b".snd": ".au", b"#!AM": ".amr", b"\x1aE\xdf\xa3": ".webm",
-}  # fmt: skip
-
-
-def suffix_of(data: bytes) -> str:
-    """The ending that tells what an audio file is, for one that gets a name."""
-    content = Content(io.BytesIO(data))
-    start = audio_start(content)
-    head = content.at(start, 8)
-    if head[4:8] == b"ftyp":
-        return ".m4a"
-    if parse_frame(head[:4]) is not None:
-        return ".mp3"
-    return ".aac" if kind_of(content) == "AAC" else _SUFFIXES.get(head[:4], ".wav")

@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from whisper_aut.data.audio import examine_audio
-from whisper_aut.data.containers.read import AudioInfo, suffix_of
+from whisper_aut.data.containers.read import AudioInfo
+from whisper_aut.data.containers.suffix import suffix_of
 from whisper_aut.errors import AudioError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
