@@ -36,7 +36,8 @@ def test_the_digest_of_the_largest_step_is_exact_in_the_float64_that_ranks_add()
 def outcome(**values) -> StepOutcome:
     defaults = {
         "loss": 1.0, "grad_norm": 1.0, "skipped": None, "suspects": (), "num_clips": 16, "num_tokens": 99,
-        "num_samples": 80 * SAMPLE_RATE, "clips_digest": 1, "num_quarantined": 0, "flops": 4e12, "stop": False,
+        "num_samples": 80 * SAMPLE_RATE, "clips_digest": 1, "num_quarantined": 0, "num_silent": 0,
+        "flops": 4e12, "stop": False,
     }  # fmt: skip
     return StepOutcome(**(defaults | values))
 
