@@ -123,8 +123,15 @@ class ForkServer:
 
     def end(self) -> None:
         """End the server; forks that still run go on."""
+        # Shut down, not closed alone: a process that a test forked may still hold a copy of the socket.
+        with contextlib.suppress(OSError):
+            self._requests.shutdown(socket.SHUT_RDWR)
         self._requests.close()
-        self._process.wait()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def _read_number(pipe: int) -> int:
