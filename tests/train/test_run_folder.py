@@ -69,6 +69,14 @@ def test_settings_that_change_the_numbers_are_refused_by_name(kept, tmp_path, ov
     assert field in str(caught.value)
 
 
+def test_a_run_from_before_silent_clips_were_looked_at_goes_on_where_they_are_kept(kept, tmp_path):
+    found = identity_of(kept)
+    del found["recipe"]["data.silent_clips"]
+    check_identity(tmp_path, found, changed(kept, "data.silent_clips=keep"))
+    with pytest.raises(CheckpointError, match=r"data\.silent_clips: 'keep' in the run, 'warn' asked for"):
+        check_identity(tmp_path, found, identity_of(kept))
+
+
 def test_a_corpus_that_was_moved_may_go_on_and_one_that_changed_may_not(prepared, tmp_path):
     root = prepared.recipe.data.root
     before = identity_of(prepared)

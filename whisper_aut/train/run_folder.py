@@ -35,6 +35,9 @@ _FREE_TO_CHANGE = (
     "train.validate_wer_clips", "train.compile", "train.max_skipped_steps", "train.stall_sec",
 )  # fmt: skip
 
+# What runs did before their recipes had the field.
+_BEFORE_THE_FIELD = {"data.silent_clips": "keep"}
+
 
 def make_run_dir(run_dir: Path) -> None:
     """Make the run's folder where there is none.
@@ -109,10 +112,11 @@ def check_identity(
     Raises:
         CheckpointError: they differ; what differs is named.
     """
+    begun = _BEFORE_THE_FIELD | found["recipe"]
     differing = [
-        f"{key}: {found['recipe'].get(key)!r} in the run, {asked['recipe'].get(key)!r} asked for"
-        for key in sorted({*found["recipe"], *asked["recipe"]})
-        if _matters(key) and found["recipe"].get(key) != asked["recipe"].get(key)
+        f"{key}: {begun.get(key)!r} in the run, {asked['recipe'].get(key)!r} asked for"
+        for key in sorted({*begun, *asked["recipe"]})
+        if _matters(key) and begun.get(key) != asked["recipe"].get(key)
     ]
     if not differing and found["base_sha256"] != asked["base_sha256"]:
         differing = ["the base's weights changed"]

@@ -80,11 +80,6 @@ class Layout:
     parts: tuple[Part, ...] = ()
     fault: str = ""
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the header is right and libsndfile reads the file as it is."""
-        return not self.parts and not self.fault
-
 
 def chained(layouts: list[Layout]) -> Layout:
     """Streams that follow one another in a file, as one.
